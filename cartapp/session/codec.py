@@ -1,0 +1,146 @@
+"""Session data to bytes and back: JSON, with a tag for the five types that JSON lacks.
+
+Each top-level key is encoded on its own, so that a change of one key leaves the others' bytes alone.
+"""
+
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from .errors import UnreadableRecord, UnsupportedValue
+
+Raws = dict[str, msgspec.Raw]
+"""Data whose values are still encoded."""
+
+_MAX_DEPTH = 64  # deeper nesting than any session needs, far below the decoder's own limit
+
+_TO_TEXT: dict[type, Callable[[Any], str]] = {
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    Decimal: str,
+    bytes: lambda value: b64encode(value).decode(),
+    UUID: str,
+}
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "$datetime": datetime.fromisoformat,
+    "$date": date.fromisoformat,
+    "$Decimal": Decimal,
+    "$bytes": b64decode,
+    "$UUID": UUID,
+}
+_ESCAPE = "$dict"  # wraps a dict of the caller's that looks like one of our tags
+
+_raws = msgspec.json.Decoder(Raws)
+_plain = msgspec.json.Decoder()
+_encoder = msgspec.json.Encoder()
+
+
+def encode(key: str, value: object) -> msgspec.Raw:
+    """One key's value as bytes.
+
+    Raises `UnsupportedValue`, naming the key, for anything but JSON values, datetime, date, Decimal, bytes
+    and UUID, and for keys of nested dicts that are not strings. Tuples come back as lists, as in JSON.
+    """
+    if not isinstance(key, str):
+        raise UnsupportedValue(f"Session keys are strings, and {key!r} is not one.")
+    try:
+        key.encode()
+        return msgspec.Raw(_encoder.encode(_tag(value, _MAX_DEPTH)))
+    except (_RefusedError, UnicodeEncodeError, ValueError) as error:
+        raise UnsupportedValue(f"The session key {key!r} cannot hold this value: {error}.") from None
+
+
+def decode(raw: msgspec.Raw | bytes) -> Any:
+    """The value that `encode` was given. Raises `UnreadableRecord` for bytes that it did not make."""
+    try:
+        value = _plain.decode(raw)
+        return _untag(value) if b'"$' in bytes(raw) else value
+    except (msgspec.DecodeError, RecursionError, ValueError, InvalidOperation, KeyError, TypeError) as error:
+        raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
+
+
+def decode_all(data: bytes) -> dict[str, Any]:
+    """One record's data, decoded. Raises `UnreadableRecord` for anything that `join` did not make."""
+    if b'"$' in data:
+        return {key: decode(raw) for key, raw in split(data).items()}
+    value = decode(data)
+    if not isinstance(value, dict):
+        raise UnreadableRecord("its data is no set of keys and values")
+    return value
+
+
+def join(raws: Raws) -> bytes:
+    """All keys as one record's data."""
+    return _encoder.encode(raws)
+
+
+def split(data: bytes) -> Raws:
+    """One record's data as its keys. Raises `UnreadableRecord`."""
+    try:
+        return _raws.decode(data)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
+
+
+def largest(raws: Raws, count: int = 3) -> list[str]:
+    """The keys that take most bytes, largest first."""
+    return sorted(raws, key=lambda key: len(bytes(raws[key])), reverse=True)[:count]
+
+
+class _RefusedError(Exception):
+    pass
+
+
+def _tag(value: Any, depth: int) -> Any:
+    if value is None or value is True or value is False or isinstance(value, (str, int)):
+        return value
+    if depth == 0:
+        raise _RefusedError(f"it is nested deeper than {_MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        tagged = {_dict_key(key): _tag(item, depth - 1) for key, item in value.items()}
+        looks_tagged = len(tagged) == 1 and next(iter(tagged)).startswith("$")
+        return {_ESCAPE: tagged} if looks_tagged else tagged
+    if isinstance(value, (list, tuple)):
+        return [_tag(item, depth - 1) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _RefusedError(f"{value} is no JSON number")
+        return value
+    to_text = _TO_TEXT.get(type(value))
+    if to_text is None:
+        raise _RefusedError(
+            f"{type(value).__name__} is neither a JSON value nor a datetime, date, Decimal, bytes or UUID"
+        )
+    return {f"${type(value).__name__}": to_text(value)}
+
+
+def _dict_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise _RefusedError(f"the nested key {key!r} is not a string")
+    return key
+
+
+def _untag(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_untag(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, item),) = value.items()
+        if tag == _ESCAPE:
+            return {key: _untag(inner) for key, inner in item.items()}
+        if tag.startswith("$"):
+            return _from_text(tag, item)
+    return {key: _untag(item) for key, item in value.items()}
+
+
+def _from_text(tag: str, text: Any) -> Any:
+    if not isinstance(text, str):
+        raise ValueError(f"{tag} holds no text")
+    return _FROM_TEXT[tag](text)

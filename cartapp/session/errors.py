@@ -1,0 +1,58 @@
+"""What can go wrong with a session: one small tree, each leaf with one meaning."""
+
+
+class SessionError(Exception):
+    """Base of every error that the session layer raises."""
+
+
+class SessionNotLoaded(SessionError):
+    """The session was touched before `await session.load()`; a mistake in the handler."""
+
+
+class UnsupportedValue(SessionError, TypeError):
+    """The value cannot be kept in a session; the message names the key. Nothing was changed."""
+
+
+class SessionTooLarge(SessionError):
+    """The session would pass its size limit, both counted in bytes; nothing was changed."""
+
+    def __init__(self, size: int, limit: int, largest: list[str]) -> None:
+        self.size, self.limit, self.largest = size, limit, largest
+        names = ", ".join(largest)
+        super().__init__(
+            f"The session would take {size} bytes and the limit is {limit}; its largest keys: {names}."
+        )
+
+
+class SessionEnded(SessionError):
+    """The session was ended, or got a new id, after this request had loaded it; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("This session was ended or renewed by another request; nothing was changed.")
+
+
+class SessionBusy(SessionError):
+    """Other processes kept changing the session until the time-out; nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("The session is being changed by too many requests at once; nothing was changed.")
+
+
+class StoreUnavailable(SessionError):
+    """The store refused, hung or failed. Whether the last write took effect is not known."""
+
+
+class UnreadableRecord(SessionError):
+    """What the store holds is not a record: garbage, another version, or a lost key."""
+
+
+class StoreNotSupported(SessionError):
+    """The store lacks an ability that was asked of it, such as listing."""
+
+
+class InvalidStoreURL(SessionError, ValueError):
+    """The URL names no known store or has a part that the store does not take."""
+
+
+class MissingDriver(SessionError, ImportError):
+    """The package that talks to the store is not installed; the message has the line that installs it."""

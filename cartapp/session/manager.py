@@ -1,0 +1,366 @@
+"""The policy: load, commit (compare, replay), keep-alive, expiry, new ids and ends. No HTTP here."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from . import codec
+from .carriers import Carrier
+from .errors import (
+    SessionBusy,
+    SessionEnded,
+    SessionError,
+    SessionTooLarge,
+    StoreUnavailable,
+    UnreadableRecord,
+)
+from .hooks import Hooks, logger
+from .operations import Operation, Set
+from .record import Clock, Record, key_of, new_id, now
+from .session import Session
+
+IsCurrent = Callable[[str, int], Awaitable[bool]]
+"""Whether a user still exists, enabled, with this epoch; asked on each load of a logged-in session."""
+
+RETIRED_FOR = 60_000
+"""Milliseconds for which a given-up id is remembered, so that late requests with it are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long sessions live and how large they may be. Times in seconds, sizes in bytes."""
+
+    ttl: float = 3600
+    """Idle time-out: a session dies between 1.0 and 1.1 times this after its last use."""
+    max_age: float = 604800
+    """Absolute lifetime."""
+    max_bytes: int = 65536
+    """Size of one session's encoded data."""
+    timeout: float = 2.0
+    """How long to wait for the store, and how long to compete with other processes for one session."""
+    eager: bool = False
+    """Whether a visit that stores nothing gets a session at once."""
+    is_current: IsCurrent | None = None
+    hooks: Hooks = field(default_factory=Hooks)
+
+    @property
+    def step(self) -> int:
+        """Milliseconds between two keep-alives of one session, a tenth of the TTL (ASVS 7.3.1)."""
+        return round(self.ttl * 100)
+
+    def expiry(self, created: int, last_used: int) -> int:
+        """When a session dies whose last use is stored as `last_used`.
+
+        A use up to one step later is not stored, so the step is added: no session dies early.
+        """
+        return min(last_used + round(self.ttl * 1000) + self.step, created + round(self.max_age * 1000))
+
+    def alive(self, record: Record, at: int) -> bool:
+        """Whether the record is live, by its own expiry and by what the settings now say."""
+        if record.retired:
+            return at < record.expires
+        return at < min(record.expires, self.expiry(record.created, record.last_used))
+
+
+class _Turn(asyncio.Lock):
+    """One commit at a time for one session in this process; `latest` is handed from each to the next."""
+
+    latest: Record | None = None
+
+
+class Manager:
+    """Makes a `Visit` of each request and counts what happens. One for each application and process."""
+
+    def __init__(self, carrier: Carrier, policy: Policy, *, clock: Clock = now) -> None:
+        self.carrier = carrier
+        self.policy = policy
+        self.clock = clock
+        self.counts: Counter[str] = Counter()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+
+    def visit(self, cookie: str | None, *, read_only: bool = False, may_create: bool = True) -> "Visit":
+        """One request's dealings with its session; `cookie` is the value of our cookie, if one came."""
+        return Visit(self, cookie, read_only=read_only, may_create=may_create)
+
+    def turn(self, key: str) -> _Turn:
+        """The turn of a session, forgotten when nobody holds it."""
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = _Turn()
+        return turn
+
+
+class Visit:
+    """The keeper of one request's session: loads it, commits it, and knows the cookie that follows."""
+
+    def __init__(self, manager: Manager, cookie: str | None, *, read_only: bool, may_create: bool) -> None:
+        self._manager = manager
+        self._policy = manager.policy
+        self._read_only = read_only
+        self._may_create = may_create
+        self._cookie = cookie
+        self._id, self._store = manager.carrier.arrive(cookie)
+        self._committed = False  # whether this visit wrote anything
+        self.cleared = False  # whether the cookie is to be removed
+
+    @property
+    def has_id(self) -> bool:
+        """Whether a well-formed id came with the request."""
+        return self._id is not None
+
+    @property
+    def handle(self) -> str:
+        """The public handle of the session that there is, or that the next commit makes."""
+        if self._id is None:
+            self._id = new_id()
+        return key_of(self._id)
+
+    def cookie(self) -> str | None:
+        """The value to set as the cookie, or None when the one that came, if any, still holds."""
+        if not self._committed or self._id is None:
+            return None
+        value = self._manager.carrier.leave(self._id, self._store)
+        return None if value == self._cookie else value
+
+    def seconds_left(self, session: Session) -> int:
+        """How much of its absolute lifetime a committed session has left: the cookie's Max-Age."""
+        age = self._manager.clock() - session.record.created if session.record else 0
+        return max(1, round(self._policy.max_age - age / 1000))
+
+    # -- loading ------------------------------------------------------------------------------------------
+
+    async def load(self, session: Session) -> None:
+        """Fill the session; an id that the store does not know is forgotten, never adopted."""
+        record = await self._current(key_of(self._id)) if self._id is not None else None
+        try:
+            session.fill(record)
+        except UnreadableRecord as error:
+            logger.warning("Session %s is unreadable and counts as absent: %s", self.handle, error)
+            session.fill(None)
+        if session.record is None:
+            self._id = None
+
+    async def _current(self, key: str) -> Record | None:
+        """The live record of a user who may still use it, or a retired marker."""
+        record = await self._read(key)
+        is_current = self._policy.is_current
+        if record is None or record.user_id is None or is_current is None:
+            return record
+        if await is_current(record.user_id, record.epoch):
+            return record
+        logger.info("Session %s ended: its user or epoch is no longer current", key)
+        await self._store.delete(key, expected=record)
+        return None
+
+    async def _read(self, key: str) -> Record | None:
+        try:
+            record = await self._store.load(key)
+        except UnreadableRecord as error:
+            logger.warning("Session %s is unreadable and counts as absent: %s", key, error)
+            return None
+        if record is None or not self._policy.alive(record, self._manager.clock()):
+            return None
+        return record
+
+    # -- committing ---------------------------------------------------------------------------------------
+
+    async def commit(self, session: Session) -> None:
+        """Make what the session recorded true in the store, and the session show what is true.
+
+        When that fails the session shows what was committed before, so that a handler which goes on after
+        the error does not commit the rest.
+        """
+        try:
+            await self._commit(session)
+        except Exception:
+            session.revert()
+            raise
+
+    async def _commit(self, session: Session) -> None:
+        operations = session.recorded()
+        if self._read_only:
+            return
+        if session.ending:
+            await self._end(session)
+        if session.record is None:
+            await self._create(session, operations)
+        elif operations or session.renewing:
+            await self._change(session, session.record, operations)
+        else:
+            session.record = await self._kept_alive(session.record)
+
+    async def finish(self, session: Session, *, failed: bool) -> None:
+        """The commit before the first byte; of a failed request (5xx) only the end of a session counts."""
+        if failed:
+            if session.ending and not self._read_only:
+                await self._end(session)
+            return
+        if self._policy.eager and self._cookie is None:
+            await session.load()  # without an id this asks no store
+        if session.loaded:
+            await self.commit(session)
+
+    async def _create(self, session: Session, operations: list[Operation]) -> None:
+        data = self._applied(b"{}", operations)
+        wanted = data != b"{}" or session.new_user is not None
+        if not wanted and (self.cleared or not self._policy.eager):
+            return
+        if not self._may_create:
+            raise SessionError("A WebSocket cannot begin a session: its cookie would not arrive.")
+        now = self._manager.clock()
+        user, epoch = session.new_user or (None, 0)
+        draft = Record(self.handle, now, now, self._policy.expiry(now, now), data, user, epoch)
+        self._id, record = await self._insert(self._id or new_id(), draft)
+        self._committed = True
+        session.fill(record)
+        await self._policy.hooks.started(record.key, codec.decode_all(data))
+
+    async def _insert(self, session_id: str, draft: Record) -> tuple[str, Record]:
+        while True:
+            record = replace(draft, key=key_of(session_id))
+            version = await self._store.create(record)
+            if version is not None:
+                return session_id, replace(record, version=version)
+            session_id = new_id()  # the key was taken: never take over what is not ours
+
+    async def _change(self, session: Session, record: Record, operations: list[Operation]) -> None:
+        if record.retired:
+            raise SessionEnded
+        if session.renewing and not self._may_create:
+            raise SessionError("A WebSocket cannot give out a new session id: its cookie would not arrive.")
+        turn = self._manager.turn(record.key)
+        queued = turn.locked()
+        async with turn:
+            newest = turn.latest if queued and turn.latest is not None else record
+            turn.latest = None
+            self._count_overwritten(record, newest, operations)
+            committed = await self._compete(session, newest, operations)
+            turn.latest = committed if committed.key == record.key else None  # never across ids
+        session.fill(committed)
+        if committed.key != record.key:
+            await self._policy.hooks.regenerated(record.key, committed.key)
+
+    async def _compete(self, session: Session, record: Record, operations: list[Operation]) -> Record:
+        """Apply, compare and set; when another process was faster, do it again on what it left."""
+        attempts = self._attempts()
+        while True:
+            changed = self._changed(session, record, operations)
+            if session.renewing:
+                committed = await self._renewed(record, changed)
+            elif (changed.data, changed.user_id) == (record.data, record.user_id):
+                return await self._kept_alive(record)
+            else:
+                committed = await self._replaced(record, changed)
+            if committed is not None:
+                return committed
+            await anext(attempts)
+            newer = await self._read(record.key)
+            if newer is None or newer.retired:
+                raise SessionEnded
+            self._count_overwritten(record, newer, operations)
+            record = newer
+
+    async def _attempts(self) -> AsyncIterator[None]:
+        """Pauses between attempts, longer each time and with jitter; `SessionBusy` at the time-out."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._policy.timeout
+        pause = 0.001
+        while loop.time() < deadline:
+            self._manager.counts["conflicts"] += 1
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+            pause = min(pause * 2, 0.05)
+            yield
+        raise SessionBusy
+
+    def _changed(self, session: Session, record: Record, operations: list[Operation]) -> Record:
+        now = self._manager.clock()
+        user, epoch = (None, 0) if session.cleared else (record.user_id, record.epoch)
+        user, epoch = session.new_user or (user, epoch)
+        created = now if session.new_user else record.created
+        return replace(
+            record,
+            created=created,
+            last_used=now,
+            expires=self._policy.expiry(created, now),
+            data=self._applied(record.data, operations),
+            user_id=user,
+            epoch=epoch,
+        )
+
+    def _applied(self, data: bytes, operations: list[Operation]) -> bytes:
+        raws = codec.split(data)
+        for operation in operations:
+            operation.apply(raws)
+        applied = codec.join(raws)
+        if len(applied) > self._policy.max_bytes:
+            raise SessionTooLarge(len(applied), self._policy.max_bytes, codec.largest(raws))
+        return applied
+
+    async def _replaced(self, record: Record, changed: Record) -> Record | None:
+        version = await self._store.save(changed, expected=record.version)
+        if version is None:
+            return None
+        self._committed = True
+        return replace(changed, version=version)
+
+    async def _renewed(self, record: Record, changed: Record) -> Record | None:
+        """The record under a new id. Retiring the old one, by compare-and-set, is the commit point."""
+        session_id, renewed = await self._insert(new_id(), changed)
+        marker = Record(
+            record.key, record.created, record.last_used, self._manager.clock() + RETIRED_FOR, b""
+        )
+        # An outage here leaves the new record behind, which nobody holds the id of: deleting it could lose
+        # the session, since the marker may have been written all the same.
+        if await self._store.save(marker, expected=record.version) is None:
+            await self._store.delete(renewed.key)
+            return None
+        self._id = session_id
+        self._committed = True
+        return renewed
+
+    async def _kept_alive(self, record: Record) -> Record:
+        now = self._manager.clock()
+        if record.retired or now - record.last_used < self._policy.step:
+            return record
+        expires = self._policy.expiry(record.created, now)
+        try:
+            await self._store.touch(record.key, expected=record.version, last_used=now, expires=expires)
+        except StoreUnavailable as error:
+            # What was read is true all the same; the session only lives no longer than it did.
+            logger.warning("Keep-alive of session %s was not stored: %s", record.key, error)
+            return record
+        self._committed = True
+        return replace(record, last_used=now, expires=expires)
+
+    async def _end(self, session: Session) -> None:
+        """Delete the record as this request saw it; `SessionEnded` when it lives on under another id."""
+        record, attempts = session.record, self._attempts()
+        while record is not None:
+            if record.retired:
+                raise SessionEnded
+            if await self._store.delete(record.key, expected=record):
+                self.cleared = True
+                await self._policy.hooks.deleted(record.key, codec.decode_all(record.data))
+                break
+            await anext(attempts)
+            record = await self._read(record.key)
+        self._id = session.record = None
+        session.ending = False
+
+    def _count_overwritten(self, before: Record, newer: Record, operations: list[Operation]) -> None:
+        """Two requests plainly set the same key: the later one wins, and that is said."""
+        if newer is before:
+            return
+        old, new = codec.split(before.data), codec.split(newer.data)
+        for operation in operations:
+            if not isinstance(operation, Set):
+                continue
+            theirs = bytes(new.get(operation.key, b""))
+            if theirs not in (bytes(old.get(operation.key, b"")), bytes(operation.raw)):
+                self._manager.counts["overwritten"] += 1
+                logger.info(
+                    "Session %s: %r was set twice at once; the last one won", newer.key, operation.key
+                )

@@ -1,0 +1,243 @@
+"""The session for any ASGI application: cookie in, commit before the first byte, cookie out.
+
+The only file here that knows HTTP.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .carriers import Carrier, IdCarrier
+from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
+from .guard import GuardedStore
+from .hooks import Hooks, logger
+from .manager import IsCurrent, Manager, Policy
+from .record import Clock, now
+from .session import Session
+from .stores.base import Store
+
+STATUS: Mapping[type[SessionError], int] = {
+    SessionEnded: 409,
+    SessionTooLarge: 413,
+    SessionBusy: 503,
+    StoreUnavailable: 503,
+}
+"""The errors that the middleware answers itself; every other is a mistake in the application."""
+
+RETRY_AFTER = 1
+"""Seconds in the `Retry-After` of a 503."""
+
+_ANSWERED = tuple(STATUS)
+_DEFAULT = Policy()
+_OWN_WORDS: Mapping[type[SessionError], str] = {
+    StoreUnavailable: "The sessions cannot be reached at the moment; nothing was changed that we know of.",
+}
+
+ErrorResponse = Callable[[Scope, SessionError], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class CookieOptions:
+    """How the cookie is written (RFC 6265bis)."""
+
+    name: str = "cart_session"
+    same_site: Literal["Lax", "Strict", "None"] = "Lax"
+    http_only: bool = True
+    secure: bool | Literal["auto"] = "auto"
+    """`auto`: Secure, with `__Host-` before the name where domain and path allow it, exactly on https."""
+    domain: str | None = None
+    path: str = "/"
+
+    def name_for(self, https: bool) -> str:
+        """The one name that is read and written for such a request."""
+        hosted = self.secure == "auto" and https and self.domain is None and self.path == "/"
+        return f"__Host-{self.name}" if hosted else self.name
+
+    def header(self, value: str, max_age: int, *, https: bool) -> str:
+        """The `Set-Cookie` value; a `max_age` of 0 seconds removes the cookie."""
+        secure = https if self.secure == "auto" else self.secure
+        parts = [f"{self.name_for(https)}={value}", f"Path={self.path}", f"Max-Age={max_age}"]
+        parts += [f"Domain={self.domain}"] if self.domain else []
+        parts += ["HttpOnly"] if self.http_only else []
+        parts += [f"SameSite={self.same_site}"]
+        parts += ["Secure"] if secure else []
+        return "; ".join(parts)
+
+
+def default_error_response(_scope: Scope, error: SessionError) -> Response:
+    """`{"error": …}` with 409, 413 or 503."""
+    status = status_of(error)
+    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
+    return JSONResponse({"error": message_of(error)}, status, headers)
+
+
+def status_of(error: SessionError) -> int:
+    """The HTTP status that says what went wrong."""
+    return next(status for kind, status in STATUS.items() if isinstance(error, kind))
+
+
+def message_of(error: SessionError) -> str:
+    """One sentence for the visitor, without internals."""
+    return _OWN_WORDS.get(type(error), str(error))
+
+
+def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
+    """The value of the one cookie of exactly this name; None when there is none, or more than one.
+
+    Read from the raw header: nothing is unquoted and only space and tab are trimmed, since a lenient parser
+    lets one name pass for another. Two values mean that somebody planted one of them.
+    """
+    wanted = name.encode("ascii") + b"="
+    values = [
+        pair[len(wanted) :]
+        for key, line in headers
+        if key == b"cookie" and wanted in line
+        for pair in (part.strip(b" \t") for part in line.split(b";"))
+        if pair.startswith(wanted)
+    ]
+    if len(values) > 1:
+        logger.warning("A request came with %d cookies named %s; none of them is used", len(values), name)
+    return values[0].decode("latin-1") if len(values) == 1 else None
+
+
+class SessionMiddleware:
+    """Gives every request of `app` a `request.session`.
+
+    `load="auto"` loads it before the handler when a well-formed cookie came, except under the path prefixes
+    `skip`; `load="explicit"` leaves that to `SessionDep` or `await request.session.load()`. `data` is the
+    class of the typed view and `error_response(scope, error)` makes the answer to a commit that failed. For
+    `ttl`, `max_age`, `timeout` (seconds), `max_bytes`, `eager` and `is_current` see `Policy`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        store: Store | None = None,
+        *,
+        carrier: Carrier | None = None,
+        load: Literal["auto", "explicit"] = "auto",
+        skip: Iterable[str] = (),
+        cookie: CookieOptions | None = None,
+        ttl: float = _DEFAULT.ttl,
+        max_age: float = _DEFAULT.max_age,
+        max_bytes: int = _DEFAULT.max_bytes,
+        timeout: float = _DEFAULT.timeout,
+        eager: bool = _DEFAULT.eager,
+        is_current: IsCurrent | None = None,
+        hooks: Hooks | None = None,
+        data: type[Any] | None = None,
+        error_response: ErrorResponse = default_error_response,
+        clock: Clock = now,
+    ) -> None:
+        self.app = app
+        self.policy = Policy(ttl, max_age, max_bytes, timeout, eager, is_current, hooks or Hooks())
+        if carrier is None:
+            if store is None:
+                raise TypeError("SessionMiddleware needs a store, for example store=MemoryStore().")
+            carrier = IdCarrier(GuardedStore(store, timeout))
+        self.manager = Manager(carrier, self.policy, clock=clock)
+        self.cookie = cookie or CookieOptions()
+        self.data = data
+        self.error_response = error_response
+        self._auto = load == "auto"
+        self._skip = tuple(skip)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; see the class."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(self, scope, receive, send)
+        scope["session"] = exchange.session
+        load = self._auto and not scope["path"].startswith(self._skip)
+        if scope["type"] == "http":
+            await exchange.http(load)
+        else:
+            await exchange.websocket(load)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self._layer, self._scope, self._receive, self._send = layer, scope, receive, send
+        self._https = scope.get("scheme") in ("https", "wss")
+        self._visit = layer.manager.visit(
+            read_cookie(scope["headers"], layer.cookie.name_for(self._https)),
+            read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
+            may_create=scope["type"] == "http",
+        )
+        self.session = Session(self._visit, layer.data)
+        self._started = False
+        self._answered = False
+
+    async def http(self, load: bool) -> None:
+        try:
+            if load:
+                await self.session.load()
+            await self._layer.app(self._scope, self._receive, self._forward)
+        except _ANSWERED as error:
+            if self._started:
+                raise
+            await self._answer(error)
+
+    async def websocket(self, load: bool) -> None:
+        """Loaded at the handshake; saved only by `save()`, and never begun here."""
+        try:
+            if load:
+                await self.session.load()
+        except StoreUnavailable as error:
+            logger.warning("A WebSocket was refused: %s", error)
+            await self._send({"type": "websocket.close", "code": 1013, "reason": message_of(error)})
+            return
+        await self._layer.app(self._scope, self._receive, self._send)
+
+    async def _forward(self, message: Message) -> None:
+        if self._answered:
+            return  # the handler's own answer, which is not true any more
+        if message["type"] == "http.response.start":
+            try:
+                await self._visit.finish(self.session, failed=message["status"] >= 500)
+            except _ANSWERED as error:
+                await self._answer(error)
+                return
+            self._add_headers(message)
+            self._started = True
+        await self._send(message)
+
+    async def _answer(self, error: SessionError) -> None:
+        """Say what failed, in place of the handler's answer."""
+        if self._answered:
+            return
+        self._answered = True
+        logger.warning("%s %s: %s", self._scope["method"], self._scope["path"], error)
+        self.session.accessed = True
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._add_headers(message)
+            await self._send(message)
+
+        await self._layer.error_response(self._scope, error)(self._scope, self._receive, send)
+
+    def _add_headers(self, message: Message) -> None:
+        cookie = self._cookie_header()
+        if cookie is None and not self.session.accessed:
+            return
+        headers = MutableHeaders(scope=message)
+        if cookie is not None:
+            headers.append("Set-Cookie", cookie)
+        headers.add_vary_header("Cookie")
+        caching = headers.get("Cache-Control", "")
+        if "no-store" not in caching and "private" not in caching:
+            headers["Cache-Control"] = "no-store"  # a shared cache must not keep it (CVE-2026-27205)
+
+    def _cookie_header(self) -> str | None:
+        value, options = self._visit.cookie(), self._layer.cookie
+        if value is not None:
+            return options.header(value, self._visit.seconds_left(self.session), https=self._https)
+        return options.header("", 0, https=self._https) if self._visit.cleared else None

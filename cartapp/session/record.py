@@ -1,0 +1,122 @@
+"""The id, the key made of it, and the record: frozen values without I/O.
+
+The id is the secret that travels in the cookie: 256 bits from `secrets`. A store and the people who look
+into it only ever see the key, the first 16 bytes of the id's SHA-256, so that what a store holds lets
+nobody in (CVE-2019-16782).
+"""
+
+import re
+import secrets
+import struct
+import time
+import zlib
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from .errors import UnreadableRecord
+
+Version = int | str | bytes
+"""What a store compares on `save`; only the store that made it knows its meaning."""
+
+Clock = Callable[[], int]
+"""Milliseconds since 1970-01-01 UTC."""
+
+# 43 base64url characters hold 258 bits: the last one may only be a character whose two lowest bits are 0.
+_ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_KEY = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
+
+
+def now() -> int:
+    """The wall clock, as a `Clock`."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """A new session id: 32 random bytes as 43 base64url characters."""
+    return secrets.token_urlsafe(32)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text has the exact form of an id; says nothing about its being known."""
+    return _ID.fullmatch(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Whether the text has the exact form of a key (which is also the public handle)."""
+    return _KEY.fullmatch(text) is not None
+
+
+def key_of(session_id: str) -> str:
+    """The store's key of an id, and the handle that people see: 22 base64url characters."""
+    return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One session as a store holds it. Times are milliseconds since 1970 UTC.
+
+    Without data the record is a retired marker: its session lives on under another id.
+    """
+
+    key: str
+    created: int
+    last_used: int
+    expires: int
+    data: bytes
+    user_id: str | None = None
+    epoch: int = 0
+    version: Version = 0
+
+    @property
+    def retired(self) -> bool:
+        """Whether this is only the marker of an id that was given up."""
+        return not self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A record without its data, as listing yields it; `size` is the data's length in bytes."""
+
+    key: str
+    created: int
+    last_used: int
+    expires: int
+    size: int
+    user_id: str | None = None
+
+
+# The form for stores that hold one string of bytes. Fixed offsets let a server's script compare the version
+# and rewrite the times; the checksum covers only what such a script leaves alone.
+_MUTABLE = struct.Struct(">2sQqq")  # format, version, last_used, expires
+_FIXED = struct.Struct(">qqH")  # created, epoch, length of the user id
+_CHECKSUM = struct.Struct(">I")
+_FORMAT = b"C1"
+_NO_USER = 0xFFFF
+HEADER_BYTES = _MUTABLE.size + _CHECKSUM.size + _FIXED.size
+
+
+def pack(record: Record, version: int) -> bytes:
+    """The record as bytes, carrying `version`."""
+    user = b"" if record.user_id is None else record.user_id.encode()
+    length = _NO_USER if record.user_id is None else len(user)
+    body = _FIXED.pack(record.created, record.epoch, length) + user + record.data
+    head = _MUTABLE.pack(_FORMAT, version, record.last_used, record.expires)
+    return head + _CHECKSUM.pack(zlib.crc32(body)) + body
+
+
+def unpack(key: str, packed: bytes) -> Record:
+    """The record that `pack` made; `UnreadableRecord` for anything else, half a record included."""
+    try:
+        form, version, last_used, expires = _MUTABLE.unpack_from(packed)
+        (checksum,) = _CHECKSUM.unpack_from(packed, _MUTABLE.size)
+        body = packed[_MUTABLE.size + _CHECKSUM.size :]
+        if form != _FORMAT or zlib.crc32(body) != checksum:
+            raise UnreadableRecord("it is not a whole record of this version")
+        created, epoch, length = _FIXED.unpack_from(body)
+        data_at = _FIXED.size + (0 if length == _NO_USER else length)
+        user = None if length == _NO_USER else body[_FIXED.size : data_at].decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise UnreadableRecord("it is not a whole record of this version") from error
+    return Record(key, created, last_used, expires, body[data_at:], user, epoch, version)

@@ -1,0 +1,220 @@
+"""The session as a handler holds it.
+
+It knows no store and no HTTP: a keeper (the manager) fills it and commits what it recorded.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
+
+from .mapping import RecordingDict
+from .operations import GONE
+from .record import Record
+from .typed import typed_view
+
+FLASHES = "_flash"
+"""The key under which queued flashes wait."""
+
+_MISSING: Any = object()
+
+
+class Keeper(Protocol):
+    """What a session asks of the manager that made it."""
+
+    async def load(self, session: "Session") -> None:
+        """Fill the session from the store."""
+        ...
+
+    async def commit(self, session: "Session") -> None:
+        """Write what the session recorded, and fill it with the committed state."""
+        ...
+
+    @property
+    def handle(self) -> str:
+        """The public handle of the session that there is, or that the next commit would make."""
+        ...
+
+
+class Session(RecordingDict):
+    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes and UUID.
+
+    Reading and writing are plain dict operations without I/O; they raise `SessionNotLoaded` before the
+    session was loaded. Writing raises `UnsupportedValue` for a value that cannot be kept. What was written
+    is committed before the first byte of the response, or by `await save()`.
+    """
+
+    def __init__(self, keeper: Keeper, view: type[Any] | None = None) -> None:
+        super().__init__()
+        self._keeper = keeper
+        self._view = view
+        self.record: Record | None = None  # the committed state; None until there is one
+        self._is_new = False
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.renewing = False
+        self.ending = False
+        self.new_user: tuple[str, int] | None = None
+
+    # -- the keeper's side --------------------------------------------------------------------------------
+
+    def fill(self, record: Record | None) -> None:
+        """Take the committed state. None, and a retired record, are an empty session."""
+        first = not self.loaded
+        self._show(record.data if record and record.data else b"{}")
+        self.record = record
+        if first:
+            self._is_new = record is None
+
+    def revert(self) -> None:
+        """Forget what was recorded since the last commit."""
+        self.fill(self.record)
+
+    # -- loading and saving -------------------------------------------------------------------------------
+
+    async def load(self) -> Self:
+        """Load the session if that has not been done. Raises `StoreUnavailable`."""
+        if not self.loaded:
+            await self._keeper.load(self)
+        return self
+
+    async def save(self) -> None:
+        """Commit now; afterwards the session shows the committed state.
+
+        Raises `SessionEnded`, `SessionTooLarge`, `SessionBusy` or `StoreUnavailable`, and whatever a
+        function given to `modify` raised on the newest value; then nothing was changed (after
+        `StoreUnavailable` that is not known).
+        """
+        self._touch()
+        await self._keeper.commit(self)
+
+    # -- flashes ------------------------------------------------------------------------------------------
+
+    def flash(
+        self, key: str, value: Any = _MISSING, category: str | None = None, *, with_category: bool = False
+    ) -> Any:
+        """`flash(key, value, category)` queues a message; `flash(key)` removes and returns the oldest.
+
+        Without a message it returns None. With `with_category` the answer is a pair (value, category).
+        Two requests may both read one message this way; `take_flash` gives it to exactly one.
+        """
+        if value is _MISSING:
+            return self._take(key).answer(with_category)
+        message = [value, category]
+        self.modify(FLASHES, lambda queues: {**queues, key: [*queues.get(key, []), message]}, {})
+        return None
+
+    async def take_flash(self, key: str, *, with_category: bool = False) -> Any:
+        """Remove and return the oldest message, the removal being committed before this returns.
+
+        Of several requests exactly one gets a message; the others get the next one or None. Raises what
+        `save` raises. Commits everything else that was recorded as well.
+        """
+        taken = self._take(key)
+        if taken.message is not None:
+            await self.save()
+        return taken.answer(with_category)
+
+    def _take(self, key: str) -> "_Taken":
+        taken = _Taken(key)
+        if key in self.get(FLASHES, ()):
+            self.modify(FLASHES, taken.take, {})
+        return taken
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def regenerate(self) -> None:
+        """A new id with the commit; the data stay, the old id is dead."""
+        self._touch()
+        self.renewing = True
+
+    def clear(self) -> None:
+        """Remove all data, the user as well; the id stays."""
+        super().clear()
+        self.new_user = None
+
+    def destroy(self) -> None:
+        """Remove the session and its cookie with the commit; what is set afterwards begins a new one."""
+        self._touch()
+        self.clear()
+        self.operations = []
+        self.ending = True
+
+    def log_in(self, user_id: str, epoch: int = 0) -> None:
+        """Make this the session of a user, under a new id and with a new absolute lifetime; the data stay.
+
+        `epoch` comes back to `is_current(user_id, epoch)` on every load, so raising a user's epoch ends all
+        of that user's sessions. ASVS 7.2.4: a new id at every log-in.
+        """
+        self._touch()
+        self.new_user = (user_id, epoch)
+        self.renewing = True
+
+    @property
+    def id(self) -> str:
+        """The public handle: safe to show and to log, and of no use as a cookie."""
+        self._touch()
+        return self._keeper.handle
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no session when the request came."""
+        self._touch()
+        return self._is_new
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the session began; None before its first commit."""
+        return self._time("created")
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        """The stored last use, exact to a tenth of the idle time-out; None before the first commit."""
+        return self._time("last_used")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the session dies if it is not used again; None before its first commit."""
+        return self._time("expires")
+
+    def _time(self, name: str) -> datetime | None:
+        self._touch()
+        if self.record is None or self.record.retired:
+            return None
+        return datetime.fromtimestamp(getattr(self.record, name) / 1000, UTC)
+
+    @property
+    def user_id(self) -> str | None:
+        """The user that `log_in` was given, also before the commit."""
+        self._touch()
+        if self.new_user is not None:
+            return self.new_user[0]
+        if self.ending or self.cleared or self.record is None:
+            return None
+        return self.record.user_id
+
+    @property
+    def data(self) -> Any:
+        """The typed view, of the class that the middleware was given as `data`."""
+        self._touch()
+        if self._view is None:
+            raise TypeError("The middleware was given no class for the typed view: data=YourClass.")
+        return typed_view(self._view, self)
+
+
+class _Taken:
+    """The message that a run of `take` removed; the last run is the one that was committed."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.message: list[Any] | None = None
+
+    def take(self, queues: dict[str, Any]) -> Any:
+        queue = queues.pop(self.key, [])
+        self.message = queue[0] if queue else None
+        if queue[1:]:
+            queues[self.key] = queue[1:]
+        return queues or GONE
+
+    def answer(self, with_category: bool) -> Any:
+        value, category = self.message or (None, None)
+        return (value, category) if with_category else value

@@ -1,0 +1,92 @@
+"""The stores that there are, and how a URL chooses one. A store's own module is imported only when chosen.
+
+A new backend is one function that makes its store of a URL, and one line in `BACKENDS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ..errors import InvalidStoreURL, MissingDriver
+from ..record import Clock, now
+from .base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every store may be told beside its URL; each uses what it has a use for."""
+
+    clock: Clock
+    timeout: float
+    pool_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A kind of store: the schemes of its URLs and, where it needs a driver, the extra that installs it."""
+
+    name: str
+    schemes: tuple[str, ...]
+    make: Callable[[SplitResult, Options], Store]
+    extra: str | None = None
+    driver: str | None = None  # the module that the extra brings
+
+    @property
+    def installed(self) -> bool:
+        """Whether its driver can be imported; that is not done here."""
+        return self.driver is None or find_spec(self.driver) is not None
+
+    @property
+    def install_line(self) -> str:
+        """The command that installs its driver."""
+        return f'pip install "cartapp[{self.extra}]"'
+
+
+def open_store(url: str, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10) -> Store:
+    """The store of a URL, not yet connected. `timeout` is in seconds, `pool_size` connections a process.
+
+    Raises `InvalidStoreURL`, and `MissingDriver` with the line that installs it.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidStoreURL("The session store's URL cannot be read.") from None
+    backend = backend_of(parts.scheme)
+    if not backend.installed:
+        raise MissingDriver(f"The {backend.name} backend needs a driver: {backend.install_line}")
+    return backend.make(parts, Options(clock, timeout, pool_size))
+
+
+def backend_of(scheme: str) -> Backend:
+    """The backend that takes URLs of a scheme. Raises `InvalidStoreURL` when there is none."""
+    for backend in BACKENDS:
+        if scheme in backend.schemes:
+            return backend
+    known = ", ".join(f"{scheme}://" for backend in BACKENDS for scheme in backend.schemes)
+    raise InvalidStoreURL(
+        f"There is no session store for {scheme or 'a URL without a scheme'}, only {known}."
+    )
+
+
+def _file(url: SplitResult, options: Options) -> Store:
+    from .file import FileStore
+
+    if url.netloc not in ("", "localhost") or not url.path.startswith("/") or url.query or url.fragment:
+        raise InvalidStoreURL("A file store's URL is file:/// and an absolute path.")
+    return FileStore(unquote(url.path), clock=options.clock)
+
+
+def _memory(url: SplitResult, options: Options) -> Store:
+    from .memory import MemoryStore
+
+    if url.netloc or url.path or url.query or url.fragment:
+        raise InvalidStoreURL("A memory store's URL is memory:// with nothing after it.")
+    return MemoryStore(clock=options.clock)
+
+
+BACKENDS: tuple[Backend, ...] = (
+    Backend("file", ("file",), _file),
+    Backend("memory", ("memory",), _memory),
+)
+"""Every backend that is built."""

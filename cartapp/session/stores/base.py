@@ -1,0 +1,81 @@
+"""The store contract: keys, bytes, versions and expiry, and never what a session means.
+
+Every method is one atomic step in the backend's own terms, also between processes. The promises of the
+whole layer stand on three rules: `create` never replaces, `save` only replaces the version that the caller
+has seen, and neither `save` nor `touch` ever brings a record into being.
+
+Each method may raise `StoreUnavailable` when the backend is out of reach; `load` and `scan` alone meet
+records that are no records, for which `load` raises `UnreadableRecord` and `scan` passes on.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol, runtime_checkable
+
+from ..record import Record, Summary, Version
+
+
+class Store(Protocol):
+    """What the manager needs of a backend."""
+
+    name: str
+    """The backend's name as the settings spell it."""
+
+    async def create(self, record: Record) -> Version | None:
+        """Store a new record and return its version; None, and nothing changed, when the key is taken."""
+        ...
+
+    async def load(self, key: str) -> Record | None:
+        """The record, or None when it is absent or expired."""
+        ...
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        """Replace the record whose stored version is `expected` and return the new version.
+
+        None, and nothing changed, when the record is gone or has another version; an expired one may count
+        as gone.
+        """
+        ...
+
+    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+        """Set the two times of a record whose version is `expected`; the version stays.
+
+        False, and nothing changed, when it is gone or another version: whoever wrote that version has kept
+        the session alive, or retired it.
+        """
+        ...
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        """Remove a record and say whether there was one.
+
+        With `expected`, only while the stored version and last use are still those of that record.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """One round trip; raises `StoreUnavailable` when there is no answer."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and threads. The store is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A store that can tell what it holds."""
+
+    def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
+        """All live sessions, or one user's, in no order and in bounded memory; retired markers left out."""
+        ...
+
+
+@runtime_checkable
+class Purgeable(Protocol):
+    """A store whose expired records stay until somebody removes them."""
+
+    async def purge(self, now: int) -> int:
+        """Remove the records that have expired at `now` and return their number.
+
+        In small steps and bounded memory. A record that is used again meanwhile stays.
+        """
+        ...

@@ -1,0 +1,230 @@
+"""Sessions in files, one file a record: for all processes of one host, on a local disk."""
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+from ..errors import StoreUnavailable, UnreadableRecord
+from ..record import Clock, Record, Summary, Version, now
+from . import shard
+from .shard import Shard
+
+logger = logging.getLogger("cartapp.session")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_THREADS = 4
+_BATCH = 100  # files that one step of a scan or purge opens: a few milliseconds
+
+
+class FileStore:
+    """A store in a folder, which is made with mode 0700 when first needed; its files have mode 0600.
+
+    The folder itself may be a symbolic link; inside it none is followed. What stands in a record's place
+    without being one (garbage, a folder, a link, a socket) is an `UnreadableRecord` for `load` and a taken
+    key for `create`; `save` and `touch` leave it alone. What the files hold, and what a crash can do to
+    them, is said in `shard`.
+
+    Writing, waiting for a lock, listing and purging run in a few threads of the store's own. A step that has
+    begun is finished there even when the task that awaits it is cancelled. Make the store in the process
+    that uses it: threads do not survive a fork.
+    """
+
+    name = "file"
+
+    def __init__(self, path: str | Path, *, clock: Clock = now) -> None:
+        self._base = Path(path).absolute()
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
+
+    # -- the contract -------------------------------------------------------------------------------------
+
+    async def create(self, record: Record) -> Version | None:
+        """See `Store.create`; an expired record makes way."""
+        return await self._run(self._create, record)
+
+    async def load(self, key: str) -> Record | None:
+        """See `Store.load`."""
+        # Done right here on the event loop: a handful of calls that the page cache answers in some twenty
+        # microseconds, less than handing them to a thread would take. `shard.MAX_BYTES` keeps it that way.
+        try:
+            return self._load(key)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        """See `Store.save`; an expired or unreadable record counts as gone."""
+        return await self._run(self._save, record, expected)
+
+    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+        """See `Store.touch`; an expired or unreadable record counts as gone."""
+        return await self._run(self._touch, key, expected, last_used, expires)
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        """See `Store.delete`. Without `expected` garbage, links and sockets go as well; a folder stays."""
+        return await self._run(self._delete, key, expected)
+
+    async def ping(self) -> None:
+        """Write a byte into the folder, which is made when it is missing. Raises `StoreUnavailable`."""
+        await self._run(self._probe)
+
+    async def close(self) -> None:
+        """Wait for the steps that have begun and end the threads."""
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
+        """See `Listable.scan`; each unreadable record costs one log line."""
+        for name in shard.NAMES:
+            for keys in _batches(await self._run(self._keys, name)):
+                for found in await self._run(self._summaries, name, keys):
+                    if user_id in (None, found.user_id):
+                        yield found
+
+    async def purge(self, now: int) -> int:
+        """See `Purgeable.purge`. What killed writers left, and unreadable files, go as well.
+
+        Only files whose mtime has passed are opened. One that a backup tool gave a later mtime stays until
+        then; `load` knows all the same that it has expired.
+        """
+        removed = 0
+        for name in shard.NAMES:
+            await self._run(self._remove_leftover, name)
+            for keys in _batches(await self._run(self._due, name, now)):
+                removed += await self._run(self._remove_expired, name, keys, now)
+        return removed
+
+    async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+        except OSError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: OSError) -> StoreUnavailable:
+        reason = error.strerror or str(error)
+        return StoreUnavailable(f"The session folder {self._base} cannot be used: {reason}.")
+
+    # -- one record: each of these is one atomic step ------------------------------------------------------
+
+    def _load(self, key: str) -> Record | None:
+        with suppress(FileNotFoundError), Shard.opened(self._place(key)) as folder:
+            return self._live(folder, key)
+        return None
+
+    def _create(self, record: Record) -> int | None:
+        try:
+            return self._insert(record)
+        except FileNotFoundError:  # no folder yet, or it was removed while we were in it
+            self._make_folders(self._base, self._place(record.key))
+            return self._insert(record)
+
+    def _insert(self, record: Record) -> int | None:
+        with suppress(UnreadableRecord), Shard.locked(self._place(record.key)) as folder:
+            if self._live(folder, record.key) is None:
+                return folder.write(record, version=1)
+        return None
+
+    def _save(self, record: Record, expected: Version) -> int | None:
+        with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(record.key)) as folder:
+            stored = self._live(folder, record.key)
+            if stored is not None and stored.version == expected:
+                return folder.write(record, version=int(expected) + 1)
+        return None
+
+    def _touch(self, key: str, expected: Version, last_used: int, expires: int) -> bool:
+        with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(key)) as folder:
+            stored = self._live(folder, key)
+            if stored is not None and stored.version == expected:
+                touched = replace(stored, last_used=last_used, expires=expires)
+                folder.write(touched, version=int(expected))
+                return True
+        return False
+
+    def _delete(self, key: str, expected: Record | None) -> bool:
+        with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(key)) as folder:
+            if expected is None or _is_still(folder.read(key), expected):
+                return folder.remove(key)
+        return False
+
+    def _live(self, folder: Shard, key: str) -> Record | None:
+        found = folder.read(key)
+        return found if found is not None and found.expires > self._clock() else None
+
+    def _place(self, key: str) -> Path:
+        return self._base / shard.name_of(key)
+
+    def _make_folders(self, *folders: Path) -> None:
+        self._base.parent.mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            with suppress(FileExistsError):
+                folder.mkdir(0o700)
+                folder.chmod(0o700)  # the umask may have taken bits away
+
+    def _probe(self) -> None:
+        self._make_folders(self._base)
+        with tempfile.TemporaryFile(dir=self._base, buffering=0) as probe:
+            probe.write(b".")
+
+    # -- one shard or a batch of its records ----------------------------------------------------------------
+
+    def _keys(self, name: str) -> list[str]:
+        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+            return folder.keys()
+        return []
+
+    def _due(self, name: str, now: int) -> list[str]:
+        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+            return folder.due(now)
+        return []
+
+    def _summaries(self, name: str, keys: list[str]) -> list[Summary]:
+        found = []
+        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+            for key in keys:
+                try:
+                    record = self._live(folder, key)
+                except UnreadableRecord as error:
+                    logger.warning("Session %s is unreadable and not listed: %s", key, error)
+                    continue
+                if record is not None and not record.retired:
+                    found.append(_summary(record))
+        return found
+
+    def _remove_leftover(self, name: str) -> None:
+        if (self._base / name / shard.LEFTOVER).exists():
+            with suppress(FileNotFoundError), Shard.locked(self._base / name) as folder:
+                folder.remove_leftover()
+
+    def _remove_expired(self, name: str, keys: list[str], now: int) -> int:
+        with suppress(FileNotFoundError), Shard.locked(self._base / name) as folder:
+            return sum(folder.remove(key) for key in keys if _has_expired(folder, key, now))
+        return 0
+
+
+def _has_expired(folder: Shard, key: str, now: int) -> bool:
+    """What the record itself says: a restored backup has other mtimes."""
+    try:
+        found = folder.read(key)
+    except UnreadableRecord as error:
+        logger.warning("Session %s is unreadable and removed: %s", key, error)
+        return True
+    return found is not None and found.expires <= now
+
+
+def _is_still(stored: Record | None, seen: Record) -> bool:
+    return stored is not None and (stored.version, stored.last_used) == (seen.version, seen.last_used)
+
+
+def _summary(record: Record) -> Summary:
+    size = len(record.data)
+    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))

@@ -1,0 +1,126 @@
+"""Sessions in this process's memory: for one worker, for tests, and gone with the process.
+
+No step awaits between looking and writing, so each one is atomic on the event loop without a lock. Use a
+store on one event loop only.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+from ..errors import StoreUnavailable
+from ..record import Clock, Record, Summary, Version, now
+
+_STEP = 1000  # records looked at before other tasks get their turn: about a millisecond
+
+
+class MemoryStore:
+    """A store of at most `max_records` records, retired markers included.
+
+    When it is full it drops what has expired; a live session is never evicted, so `create` raises
+    `StoreUnavailable` when that makes no room.
+    """
+
+    name = "memory"
+
+    def __init__(self, *, clock: Clock = now, max_records: int = 100_000) -> None:
+        self._clock = clock
+        self._max_records = max_records
+        self._records: dict[str, Record] = {}
+        self._first_expiry = _NEVER  # nothing here expires before this; spares a full store useless sweeps
+
+    async def create(self, record: Record) -> Version | None:
+        """See `Store.create`. Raises `StoreUnavailable` when the store is full of live sessions."""
+        if self._live(record.key) is not None:
+            return None
+        self._records.pop(record.key, None)
+        self._make_room()
+        return self._put(record, 1)
+
+    async def load(self, key: str) -> Record | None:
+        """See `Store.load`."""
+        return self._live(key)
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        """See `Store.save`; an expired record counts as gone."""
+        stored = self._live(record.key)
+        if stored is None or stored.version != expected:
+            return None
+        return self._put(record, int(expected) + 1)
+
+    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+        """See `Store.touch`; an expired record counts as gone."""
+        stored = self._live(key)
+        if stored is None or stored.version != expected:
+            return False
+        self._put(replace(stored, last_used=last_used, expires=expires), int(expected))
+        return True
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        """See `Store.delete`."""
+        stored = self._records.get(key)
+        if stored is None:
+            return False
+        if expected and (stored.version, stored.last_used) != (expected.version, expected.last_used):
+            return False
+        del self._records[key]
+        return True
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._records.clear()
+
+    async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
+        """See `Listable.scan`."""
+        for keys in self._steps():
+            for key in keys:
+                found = self._live(key)
+                if found is None or found.retired or user_id not in (None, found.user_id):
+                    continue
+                size = len(found.data)
+                yield Summary(found.key, found.created, found.last_used, found.expires, size, found.user_id)
+            await asyncio.sleep(0)
+
+    async def purge(self, now: int) -> int:
+        """See `Purgeable.purge`."""
+        removed = 0
+        for keys in self._steps():
+            removed += self._drop_expired(keys, now)
+            await asyncio.sleep(0)
+        return removed
+
+    def _live(self, key: str) -> Record | None:
+        found = self._records.get(key)
+        return found if found is not None and found.expires > self._clock() else None
+
+    def _put(self, record: Record, version: int) -> int:
+        self._records[record.key] = replace(record, version=version)
+        self._first_expiry = min(self._first_expiry, record.expires)
+        return version
+
+    def _steps(self) -> Iterator[list[str]]:
+        """The keys of this moment in lists of `_STEP`; the dict may change between them."""
+        keys = list(self._records)
+        return (keys[start : start + _STEP] for start in range(0, len(keys), _STEP))
+
+    def _drop_expired(self, keys: list[str], now: int) -> int:
+        expired = [key for key in keys if (found := self._records.get(key)) and found.expires <= now]
+        for key in expired:
+            del self._records[key]
+        return len(expired)
+
+    def _make_room(self) -> None:
+        if len(self._records) < self._max_records:
+            return
+        now = self._clock()
+        if self._first_expiry <= now:
+            self._drop_expired(list(self._records), now)
+            self._first_expiry = min((record.expires for record in self._records.values()), default=_NEVER)
+        if len(self._records) >= self._max_records:
+            raise StoreUnavailable(f"The memory store holds its limit of {self._max_records} sessions.")
+
+
+_NEVER = 2**63 - 1

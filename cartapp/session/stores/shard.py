@@ -1,0 +1,196 @@
+"""One folder of session files: its lock, and reading, writing and removing a record in it.
+
+    <folder>/3f/3fa0…c1    the record whose key begins with the byte 3f; its mtime is when it expires
+    <folder>/3f/.new       the record that is being written
+
+A writer locks the shard (the folder `3f`), looks at the record, writes `.new` and renames it over the record.
+A reader takes no lock: it sees the old file or the new one.
+
+Nothing is fsynced, as that would cost every request a disk's latency. A killed process loses nothing that was
+answered. After a power cut the last writes may be missing or a file may be cut short; the checksum in the
+record makes such a file unreadable, so half a record is never shown.
+"""
+
+import errno
+import fcntl
+import os
+import random
+import re
+import stat
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from ..errors import UnreadableRecord
+from ..record import Record, is_key, pack, unpack
+
+NAMES = [f"{byte:02x}" for byte in range(256)]
+"""The names of all shards."""
+
+MAX_BYTES = 1 << 20
+"""Size of a file that is read or written at all, far more than a session may have."""
+
+LEFTOVER = ".new"
+
+_LOCK_WAIT = 5.0  # seconds; a write takes a tenth of a millisecond, so the holder must be stopped or stuck
+
+# O_NONBLOCK: a pipe in a record's place must not make us wait for its writer.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
+# What opening says of a symbolic link (ELOOP) and of a socket (ENXIO on Linux, EOPNOTSUPP on macOS).
+_NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
+
+
+class Shard:
+    """An open shard. What is done in it stays in this folder, whatever is renamed or removed above it.
+
+    Every method may raise `OSError`. `write`, `remove` and `remove_leftover` want it opened by `locked`.
+    """
+
+    def __init__(self, folder: int) -> None:
+        self._folder = folder
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[Self]:
+        """The shard for reading. Raises FileNotFoundError when there is none."""
+        folder = os.open(path, _FOLDER)
+        try:
+            yield cls(folder)
+        finally:
+            os.close(folder)
+
+    @classmethod
+    @contextmanager
+    def locked(cls, path: Path) -> Iterator[Self]:
+        """The shard for one writer alone, among all threads and processes of the host.
+
+        The lock is on the folder itself: there is no lock file that could be removed and made anew, and a
+        folder that was removed while we waited takes no new file. It belongs to the descriptor, so every step
+        opens its own, and it ends with the process.
+        """
+        with cls.opened(path) as shard:
+            _lock(shard._folder)
+            try:
+                yield shard
+            finally:
+                # Not left to `close`: a process that was forked meanwhile holds the descriptor, too.
+                fcntl.flock(shard._folder, fcntl.LOCK_UN)
+
+    def read(self, key: str) -> Record | None:
+        """The record, expired or not; None when there is none. Raises `UnreadableRecord`."""
+        try:
+            file = os.open(_file_name(key), _READ, dir_fd=self._folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                raise UnreadableRecord("it is not a file") from error
+            raise
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                raise UnreadableRecord("it is not a file")
+            if found.st_size > MAX_BYTES:
+                raise UnreadableRecord(f"it is larger than {MAX_BYTES} bytes")
+            return unpack(key, os.read(file, found.st_size))
+        finally:
+            os.close(file)
+
+    def write(self, record: Record, *, version: int) -> int:
+        """Put the record in its place, whole or, when an error comes, not at all; returns the version."""
+        packed = pack(record, version)
+        if len(packed) > MAX_BYTES:
+            raise ValueError(f"A session file holds at most {MAX_BYTES} bytes.")
+        try:
+            self._write_new(packed, record.expires)
+            os.replace(LEFTOVER, _file_name(record.key), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError:
+            with suppress(OSError):  # the first error is the one to tell; the next writer removes what stays
+                self.remove_leftover()
+            raise
+        return version
+
+    def _write_new(self, packed: bytes, expires: int) -> None:
+        try:
+            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self._folder)
+        except FileExistsError:
+            self.remove_leftover()
+            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self._folder)
+        try:
+            os.fchmod(file, 0o600)  # the umask may have taken bits away
+            while packed:
+                packed = packed[os.write(file, packed) :]
+            os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
+        finally:
+            os.close(file)
+
+    def remove(self, key: str) -> bool:
+        """Remove what stands in the record's place, but never a folder; says whether it did."""
+        name = _file_name(key)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.stat(name, dir_fd=self._folder, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=self._folder)
+                return True
+        return False
+
+    def remove_leftover(self) -> None:
+        """Remove what a killed writer left: as we hold the lock, nobody is writing it now."""
+        with suppress(FileNotFoundError):
+            os.unlink(LEFTOVER, dir_fd=self._folder)
+
+    def keys(self) -> list[str]:
+        """The keys of all that stands in a record's place, expired records and garbage included."""
+        with os.scandir(self._folder) as entries:
+            return [_key(entry.name) for entry in entries if _is_file_name(entry.name)]
+
+    def due(self, now: int) -> list[str]:
+        """The keys of the files that, by their mtime, have expired."""
+        with os.scandir(self._folder) as entries:
+            files = (entry for entry in entries if _is_file_name(entry.name))
+            return [_key(entry.name) for entry in files if _is_due(entry, now)]
+
+
+def name_of(key: str) -> str:
+    """The name of the shard in which a key's record is."""
+    return _file_name(key)[:2]
+
+
+def _file_name(key: str) -> str:
+    """Hexadecimal, since some file systems do not tell `a` from `A`."""
+    if not is_key(key):
+        raise ValueError(f"{key!r} is no session key.")
+    return urlsafe_b64decode(key + "==").hex()
+
+
+def _key(name: str) -> str:
+    return urlsafe_b64encode(bytes.fromhex(name)).decode().rstrip("=")
+
+
+def _is_file_name(name: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", name) is not None
+
+
+def _is_due(entry: os.DirEntry[str], now: int) -> bool:
+    with suppress(FileNotFoundError):
+        found = entry.stat(follow_symlinks=False)
+        return stat.S_ISREG(found.st_mode) and found.st_mtime_ns <= now * 1_000_000
+    return False
+
+
+def _lock(folder: int) -> None:
+    """Wait for the lock, but not for ever: one stopped process must not hang all threads of the others."""
+    deadline = time.monotonic() + _LOCK_WAIT
+    pause = 0.0002
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process does not give back its lock") from None
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, 0.005)

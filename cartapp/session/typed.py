@@ -1,0 +1,73 @@
+"""The typed view: session data as attributes of a class with typed fields and defaults.
+
+    class Shop:
+        username: str = "guest"
+        visits: int = 0
+
+    request.session.data.visits += 1
+
+Reading a key that is not there gives the class's default; a value of another type is refused, both ways.
+"""
+
+from collections.abc import Hashable, MutableMapping
+from copy import deepcopy
+from functools import cache
+from typing import Any, TypeVar, cast, get_type_hints
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def typed_view(view: type[T], session: MutableMapping[str, Any]) -> T:
+    """An instance of `view` whose fields live in the session. The class is used as it stands."""
+    bound = object.__new__(_bound(cast(Hashable, view)))
+    object.__setattr__(bound, "_session", session)
+    return cast(T, bound)
+
+
+@cache
+def _bound(view: Any) -> type[Any]:
+    fields = {name: _Field(view, name, kind) for name, kind in get_type_hints(view).items()}
+    extras = {"__setattr__": _refuse_unknown, "__module__": view.__module__}
+    return type(view.__name__, (view,), {**fields, **extras})
+
+
+def _refuse_unknown(bound: Any, name: str, value: object) -> None:
+    if not isinstance(getattr(type(bound), name, None), _Field):
+        raise AttributeError(f"{type(bound).__name__} has no field {name!r}.")
+    object.__setattr__(bound, name, value)
+
+
+class _Field:
+    def __init__(self, view: type[Any], name: str, kind: Any) -> None:
+        self.view, self.name, self.kind = view, name, kind
+
+    def __get__(self, bound: Any, owner: type[Any]) -> Any:
+        if bound is None:
+            return self
+        if self.name not in bound._session:
+            return self._default(bound)
+        return self._checked(bound._session[self.name])
+
+    def __set__(self, bound: Any, value: Any) -> None:
+        bound._session[self.name] = self._checked(value)
+
+    def __delete__(self, bound: Any) -> None:
+        del bound._session[self.name]
+
+    def _default(self, bound: Any) -> Any:
+        if not hasattr(self.view, self.name):
+            raise AttributeError(f"{self.view.__name__}.{self.name} has no value yet and no default.")
+        default = getattr(self.view, self.name)
+        if not isinstance(default, (list, dict)):
+            return default
+        # Put into the session, so that a change inside it is kept.
+        return bound._session.setdefault(self.name, deepcopy(default))
+
+    def _checked(self, value: Any) -> Any:
+        try:
+            msgspec.convert(value, self.kind)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"{self.view.__name__}.{self.name}: {error}.") from None
+        return value
