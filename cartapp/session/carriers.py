@@ -1,9 +1,19 @@
-"""What travels in the cookie: an id beside a store."""
+"""What travels in the cookie: an id beside a store, or the encrypted record itself."""
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from dataclasses import replace
 from typing import Protocol
 
-from .record import is_id
+from . import codec
+from .errors import SessionTooLarge, UnreadableRecord
+from .hooks import logger
+from .keys import OVERHEAD, KeyRing
+from .record import HEADER_BYTES, Record, Version, is_id, key_of, pack, unpack
 from .stores.base import Store
+
+COOKIE_BYTES = 4096
+"""What browsers keep of a cookie, name and value together (RFC 6265bis, 5.6)."""
 
 
 class Carrier(Protocol):
@@ -28,6 +38,91 @@ class IdCarrier:
         """Only the exact form of an id is one; anything else never reaches the store."""
         return (cookie if cookie is not None and is_id(cookie) else None), self._store
 
-    def leave(self, session_id: str, home: Store) -> str:  # noqa: ARG002 - the protocol's shape
+    def leave(self, session_id: str, home: Store) -> str:
         """The id itself."""
         return session_id
+
+
+class CookieCarrier:
+    """The cookie holds the record, sealed by a key ring; there is no store.
+
+    It cannot do what needs a shared memory: nothing can be listed, two requests at once each set their own
+    cookie and the later one wins whole, and a copied cookie lives until it expires or its user's epoch is
+    raised.
+    """
+
+    def __init__(self, keys: KeyRing, cookie_name: str) -> None:
+        self._keys = keys
+        self._context = f"cookie {cookie_name}".encode()
+        # The name counts with the longest prefix that it may get.
+        self._room = COOKIE_BYTES - len("__Host-") - len(cookie_name)
+
+    def arrive(self, cookie: str | None) -> tuple[str | None, Store]:
+        """The id and the record in a cookie that we sealed; anything else is no session and a log line."""
+        home = _Envelope(self._room)
+        if not cookie or len(cookie) > COOKIE_BYTES:
+            return None, home
+        try:
+            sealed = urlsafe_b64decode((cookie + "=" * (-len(cookie) % 4)).encode("ascii"))
+            if _text(sealed) != cookie:
+                raise UnreadableRecord("it is no base64url")
+            plain = self._keys.open(sealed, self._context)
+            session_id = plain[:_ID].decode("ascii")
+            home.put(unpack(key_of(session_id), plain[_ID:]))
+        except (UnreadableRecord, Base64Error, UnicodeError) as error:
+            logger.warning("A session cookie was refused: %s", error)
+            return None, home
+        return session_id, home
+
+    def leave(self, session_id: str, home: Store) -> str:
+        """The record, sealed."""
+        assert isinstance(home, _Envelope)  # noqa: S101 - made by `arrive`
+        record = home.records[key_of(session_id)]
+        return _text(self._keys.seal(session_id.encode() + pack(record, int(record.version)), self._context))
+
+
+_ID = 43
+
+
+def _text(sealed: bytes) -> str:
+    return urlsafe_b64encode(sealed).decode("ascii").rstrip("=")
+
+
+class _Envelope:
+    """The store of one request: what its cookie held, and what its answer's cookie will hold."""
+
+    name = "cookie"
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.records: dict[str, Record] = {}
+
+    def put(self, record: Record) -> Version:
+        user = len((record.user_id or "").encode())
+        size = (_ID + HEADER_BYTES + user + len(record.data) + OVERHEAD) * 4 // 3 + 1
+        if size > self._room:
+            raise SessionTooLarge(size, self._room, codec.largest(codec.split(record.data)))
+        self.records[record.key] = record
+        return record.version
+
+    async def create(self, record: Record) -> Version | None:
+        return self.put(replace(record, version=1))
+
+    async def load(self, key: str) -> Record | None:
+        return self.records.get(key)
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        return self.put(replace(record, version=int(expected) + 1))
+
+    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+        self.records[key] = replace(self.records[key], last_used=last_used, expires=expires)
+        return True
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        return self.records.pop(key, None) is not None
+
+    async def ping(self) -> None:
+        """There is nothing to reach."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""

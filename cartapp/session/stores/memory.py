@@ -11,6 +11,7 @@ from dataclasses import replace
 from ..errors import StoreUnavailable
 from ..record import Clock, Record, Summary, Version, now
 
+_NEVER = 2**63 - 1
 _STEP = 1000  # records looked at before other tasks get their turn: about a millisecond
 
 
@@ -121,6 +122,3 @@ class MemoryStore:
             self._first_expiry = min((record.expires for record in self._records.values()), default=_NEVER)
         if len(self._records) >= self._max_records:
             raise StoreUnavailable(f"The memory store holds its limit of {self._max_records} sessions.")
-
-
-_NEVER = 2**63 - 1

@@ -1,0 +1,53 @@
+"""Encryption at rest, round any store: what it holds is sealed, what stands in the header stays readable.
+
+So listing, purging and keep-alive need no key. The header's lasting parts are authenticated with the data:
+a record cannot be passed off as another session's, or as another user's.
+"""
+
+from dataclasses import replace
+
+from ..keys import KeyRing
+from ..record import Record, Version
+from .base import Listable, Purgeable, Store
+
+
+class EncryptedStore:
+    """A store whose records are sealed by the newest secret of a key ring and opened by any of it.
+
+    `load` raises `UnreadableRecord` for a record that was not sealed so; there is no fallback to plain ones.
+    """
+
+    def __init__(self, store: Store, keys: KeyRing) -> None:
+        self.name = store.name
+        self._store, self._keys = store, keys
+        # What the store can do beyond the contract needs no key, so it does it itself.
+        self.ping, self.close, self.touch, self.delete = store.ping, store.close, store.touch, store.delete
+        if isinstance(store, Listable):
+            self.scan = store.scan
+        if isinstance(store, Purgeable):
+            self.purge = store.purge
+
+    async def create(self, record: Record) -> Version | None:
+        """See `Store.create`."""
+        return await self._store.create(self._sealed(record))
+
+    async def load(self, key: str) -> Record | None:
+        """See `Store.load`."""
+        record = await self._store.load(key)
+        if record is None or record.retired:
+            return record
+        return replace(record, data=self._keys.open(record.data, _context(record)))
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        """See `Store.save`."""
+        return await self._store.save(self._sealed(record), expected=expected)
+
+    def _sealed(self, record: Record) -> Record:
+        if record.retired:
+            return record
+        return replace(record, data=self._keys.seal(record.data, _context(record)))
+
+
+def _context(record: Record) -> bytes:
+    user = "" if record.user_id is None else f"{record.epoch} {record.user_id}"
+    return f"record {record.key} {record.created} {user}".encode()
