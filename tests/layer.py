@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from cartapp.session.carriers import IdCarrier
 from cartapp.session.guard import GuardedStore
-from cartapp.session.manager import Manager, Policy, Visit
+from cartapp.session.manager import Manager, Visit
+from cartapp.session.policy import Policy
 from cartapp.session.record import Clock
 from cartapp.session.session import Session
 from cartapp.session.stores.base import Store

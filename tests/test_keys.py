@@ -9,7 +9,8 @@ import pytest
 from cartapp.session import SessionTooLarge, UnreadableRecord
 from cartapp.session.carriers import COOKIE_BYTES, CookieCarrier
 from cartapp.session.keys import KeyRing, is_strong, new_secret
-from cartapp.session.manager import Manager, Policy
+from cartapp.session.manager import Manager
+from cartapp.session.policy import Policy
 from cartapp.session.record import Record, key_of, new_id
 from cartapp.session.session import Session
 from cartapp.session.stores.base import Listable, Purgeable

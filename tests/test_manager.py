@@ -15,7 +15,7 @@ from cartapp.session import (
     StoreUnavailable,
 )
 from cartapp.session.guard import GuardedStore
-from cartapp.session.manager import RETIRED_FOR, Policy
+from cartapp.session.policy import RETIRED_FOR, Policy
 from cartapp.session.record import Record, Version, key_of, new_id
 from cartapp.session.session import Session
 from cartapp.session.stores.memory import MemoryStore

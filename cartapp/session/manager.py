@@ -3,8 +3,8 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from . import codec
@@ -17,52 +17,11 @@ from .errors import (
     StoreUnavailable,
     UnreadableRecord,
 )
-from .hooks import Hooks, logger
+from .hooks import logger
 from .operations import Operation, Set
+from .policy import RETIRED_FOR, Policy
 from .record import Clock, Record, key_of, new_id, now
 from .session import Session
-
-IsCurrent = Callable[[str, int], Awaitable[bool]]
-"""Whether a user still exists, enabled, with this epoch; asked on each load of a logged-in session."""
-
-RETIRED_FOR = 60_000
-"""Milliseconds for which a given-up id is remembered, so that late requests with it are told apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How long sessions live and how large they may be. Times in seconds, sizes in bytes."""
-
-    ttl: float = 3600
-    """Idle time-out: a session dies between 1.0 and 1.1 times this after its last use."""
-    max_age: float = 604800
-    """Absolute lifetime."""
-    max_bytes: int = 65536
-    """Size of one session's encoded data."""
-    timeout: float = 2.0
-    """How long to wait for the store, and how long to compete with other processes for one session."""
-    eager: bool = False
-    """Whether a visit that stores nothing gets a session at once."""
-    is_current: IsCurrent | None = None
-    hooks: Hooks = field(default_factory=Hooks)
-
-    @property
-    def step(self) -> int:
-        """Milliseconds between two keep-alives of one session, a tenth of the TTL (ASVS 7.3.1)."""
-        return round(self.ttl * 100)
-
-    def expiry(self, created: int, last_used: int) -> int:
-        """When a session dies whose last use is stored as `last_used`.
-
-        A use up to one step later is not stored, so the step is added: no session dies early.
-        """
-        return min(last_used + round(self.ttl * 1000) + self.step, created + round(self.max_age * 1000))
-
-    def alive(self, record: Record, at: int) -> bool:
-        """Whether the record is live, by its own expiry and by what the settings now say."""
-        if record.retired:
-            return at < record.expires
-        return at < min(record.expires, self.expiry(record.created, record.last_used))
 
 
 class _Turn(asyncio.Lock):

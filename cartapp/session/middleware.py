@@ -15,7 +15,8 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import IsCurrent, Manager, Policy
+from .manager import Manager
+from .policy import IsCurrent, Policy
 from .record import Clock, now
 from .session import Session
 from .stores.base import Store

@@ -1,0 +1,79 @@
+# `make` alone lists the targets. Needs only make and Python 3.11 or newer.
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test lint format bench soak lock clean
+
+# python3 where it will do, otherwise the newest other one that answers.
+SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p $(SUITABLE) && echo $$p && break; done)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest
+
+# A set of locked packages, then the project itself, which needs no download any more.
+define install
+@echo "Installing the packages of $(1) into .venv"
+@$(PIP) install --require-hashes -r $(1)
+@$(PIP) install --no-deps --no-build-isolation --editable .
+@touch $@
+endef
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-16s%s\n' "$$target" "$$text"; done
+
+run: .venv/run.stamp ## set up what the application needs and run it
+	@$(BIN)/cart serve $(ARGS)
+
+setup: .venv/dev.stamp ## make .venv with everything for development
+
+test: lint ## lint, types and every test but the long ones
+	$(PYTEST) -m "not soak"
+
+lint: .venv/dev.stamp ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/dev.stamp ## let ruff format the code and mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak: .venv/dev.stamp ## the long tests
+	$(PYTEST) -m soak
+
+bench: .venv/bench.stamp ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# The smaller sets are held to the versions of dev.txt, so that all of them can share one environment.
+COMPILE = .venv/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
+lock: .venv/bin/python ## write lock/ anew from pyproject.toml (UPGRADE=1: with the newest versions)
+	@$(BIN)/python -m venv .venv/uv && .venv/uv/bin/pip --disable-pip-version-check --quiet install uv
+	$(COMPILE) --all-extras --group dev -o lock/dev.txt
+	$(COMPILE) --group build -c lock/dev.txt -o lock/run.txt
+	$(COMPILE) --all-extras --group dev --group bench -c lock/dev.txt -o lock/bench.txt
+
+clean: ## remove what the targets above have made (data/ and .env.local stay)
+	rm -rf .venv dist .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" && $(PYTHON) $(SUITABLE) || { \
+		echo "Python 3.11 or newer with its venv module is needed$(if $(PYTHON),; $(PYTHON) will not do)." \
+			"On Debian: apt-get install python3-venv; elsewhere: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv
+
+.venv/run.stamp: lock/run.txt pyproject.toml | .venv/bin/python
+	$(call install,lock/run.txt)
+
+.venv/dev.stamp: lock/dev.txt pyproject.toml | .venv/bin/python
+	$(call install,lock/dev.txt)
+	@touch .venv/run.stamp
+
+.venv/bench.stamp: lock/bench.txt pyproject.toml | .venv/bin/python
+	$(call install,lock/bench.txt)
+	@touch .venv/run.stamp .venv/dev.stamp

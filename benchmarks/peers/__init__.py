@@ -1,0 +1,1 @@
+"""One minimal application a file, each as its own documentation recommends."""

@@ -1,0 +1,96 @@
+"""The whole application, in this process or on a port, for the tests of its HTTP side."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from cartapp.app import create_app
+from cartapp.settings import Settings
+
+HTTPS = "https://testserver"
+KEYBOARD: dict[str, Any] = {"product_id": 1, "name": "Wireless Keyboard", "price": 79.99, "quantity": 1}
+HUB: dict[str, Any] = {"product_id": 2, "name": "USB-C Hub", "price": 49.99, "quantity": 2}
+EMPTY = {"items": [], "item_count": 0, "unique_items": 0, "total": 0.0}
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+_IN_PATH = {"product_id": "1", "key": "theme"}
+
+
+def line(product: dict[str, Any], subtotal: float, **other: Any) -> dict[str, Any]:
+    """A product as a line of the cart's answer."""
+    return {**product, **other, "subtotal": subtotal}
+
+
+def shop_app(**settings: Any) -> FastAPI:
+    """The application on a store in memory, or as `settings` say."""
+    return create_app(Settings(**({"session_backend": "memory"} | settings)))
+
+
+def browser(app: FastAPI, base_url: str = HTTPS, **options: Any) -> httpx.AsyncClient:
+    """A client with cookies of its own; it sends no header of a browser."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url, **options)
+
+
+@asynccontextmanager
+async def shop(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a new application, which is shut down in the end."""
+    app = shop_app(**settings)
+    async with app.router.lifespan_context(app), browser(app) as client:
+        yield client
+
+
+def operations(app: FastAPI) -> list[tuple[str, str]]:
+    """Every method and path of the application's own routes, parameters filled in."""
+    return [
+        (method, re.sub(r"\{(\w+)\}", lambda found: _IN_PATH[found[1]], route.path_format))
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    ]
+
+
+@contextmanager
+def running(folder: Path, *options: str, **environment: str) -> Iterator[str]:
+    """The application on uvicorn in another process, working in `folder`; yields its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--factory",
+        "cartapp.app:create_app",
+        "--port",
+        "0",
+        *options,
+    ]
+    paths = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    server = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment, "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        yield _address(server.stderr)
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+def _address(log: Iterator[str]) -> str:
+    lines = []
+    for line in log:
+        lines.append(line)
+        if found := re.search(r"running on (http://\S+)", line):
+            return found[1]
+    raise AssertionError("".join(lines))

@@ -1,0 +1,153 @@
+"""The cart and its money: arithmetic against a plain dict, exact cents, and every limit."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartapp.cart import (
+    MAX_LINES,
+    MAX_PRICE,
+    MAX_QUANTITY,
+    Cart,
+    CartFull,
+    CartItem,
+    InvalidPrice,
+    NotInCart,
+    cents_of,
+    number_of,
+)
+
+ids = st.integers(1, 6)
+items = st.builds(
+    CartItem, ids, st.text(min_size=1, max_size=20), st.integers(0, MAX_PRICE), st.integers(1, MAX_QUANTITY)
+)
+changes = st.one_of(
+    st.tuples(st.just("add"), items),
+    st.tuples(st.just("set"), ids, st.integers(0, MAX_QUANTITY)),
+    st.tuples(st.just("remove"), ids),
+    st.tuples(st.just("clear")),
+)
+
+
+def changed(cart: Cart, change: tuple[object, ...]) -> Cart:
+    match change:
+        case ("add", CartItem() as item):
+            return cart.add(item)
+        case ("set", int(product), int(quantity)):
+            return cart.set_quantity(product, quantity)
+        case ("remove", int(product)):
+            return cart.remove(product)
+    return cart.clear()
+
+
+def expected(lines: dict[int, CartItem], change: tuple[object, ...]) -> dict[int, CartItem] | None:
+    """What the change makes of lines in a plain dict; None where it must be refused."""
+    match change:
+        case ("add", CartItem() as item):
+            first = lines.get(item.product_id, item)
+            quantity = item.quantity + (first.quantity if item.product_id in lines else 0)
+            if quantity > MAX_QUANTITY:
+                return None
+            return {**lines, item.product_id: CartItem(item.product_id, first.name, first.price, quantity)}
+        case ("set", int(product), int(quantity)) if product in lines:
+            if quantity == 0:
+                return {key: line for key, line in lines.items() if key != product}
+            line = lines[product]
+            return {**lines, product: CartItem(product, line.name, line.price, quantity)}
+        case ("remove", int(product)) if product in lines:
+            return {key: line for key, line in lines.items() if key != product}
+        case ("clear",):
+            return {}
+    return None
+
+
+@given(st.lists(changes, max_size=30))
+def test_the_cart_is_as_a_plain_dict_would_be(history: list[tuple[object, ...]]) -> None:
+    cart, lines = Cart(), dict[int, CartItem]()
+    for change in history:
+        wanted = expected(lines, change)
+        if wanted is None:
+            with pytest.raises((CartFull, NotInCart)):
+                changed(cart, change)
+            continue
+        cart, lines = changed(cart, change), wanted
+        assert cart.items == tuple(lines.values())  # in the order in which they came
+        assert cart.unique_items == len(lines)
+        assert cart.item_count == sum(line.quantity for line in lines.values())
+        assert cart.total == sum(line.price * line.quantity for line in lines.values())
+
+
+@given(st.lists(items, max_size=20))
+def test_the_session_keeps_the_cart(lines: list[CartItem]) -> None:
+    cart = Cart(tuple({line.product_id: line for line in lines}.values()))
+    kept = json.loads(json.dumps(cart.to_session()))
+    assert Cart.from_session(kept) == cart
+
+
+@given(items, items)
+def test_the_first_name_and_price_stay(first: CartItem, second: CartItem) -> None:
+    again = CartItem(first.product_id, second.name, second.price, 1)
+    if first.quantity < MAX_QUANTITY:
+        (line,) = Cart((first,)).add(again).items
+        assert (line.name, line.price, line.quantity) == (first.name, first.price, first.quantity + 1)
+
+
+def test_a_line_holds_at_most_10000_pieces() -> None:
+    full = Cart().add(CartItem(1, "Pin", 1, MAX_QUANTITY))
+    with pytest.raises(CartFull, match="10000"):
+        full.add(CartItem(1, "Pin", 1, 1))
+    with pytest.raises(CartFull, match="10000"):
+        full.set_quantity(1, MAX_QUANTITY + 1)
+    with pytest.raises(CartFull, match="10000"):
+        Cart().add(CartItem(1, "Pin", 1, MAX_QUANTITY + 1))
+
+
+def test_a_cart_holds_at_most_200_lines() -> None:
+    cart = Cart()
+    for product in range(1, MAX_LINES + 1):
+        cart = cart.add(CartItem(product, "Pin", 1, 1))
+    with pytest.raises(CartFull, match="200"):
+        cart.add(CartItem(MAX_LINES + 1, "Pin", 1, 1))
+    assert cart.add(CartItem(MAX_LINES, "Pin", 1, 1)).item_count == MAX_LINES + 1
+
+
+def test_a_product_that_is_not_there() -> None:
+    changes: list[tuple[object, ...]] = [("set", 1, 0), ("set", 1, 5), ("remove", 1)]
+    for change in changes:
+        with pytest.raises(NotInCart, match=r"^Product not in cart$"):
+            changed(Cart(), change)
+
+
+@given(st.integers(0, MAX_PRICE * MAX_QUANTITY * MAX_LINES))
+def test_money_prints_as_the_decimal_that_it_is(cents: int) -> None:
+    assert Decimal(json.dumps(number_of(cents))) == Decimal(cents).scaleb(-2)
+
+
+@given(st.integers(0, MAX_PRICE))
+def test_cents_come_back(cents: int) -> None:
+    assert cents_of(Decimal(cents).scaleb(-2)) == cents
+    assert cents_of(Decimal(json.dumps(number_of(cents)))) == cents
+
+
+@given(st.integers(0, MAX_PRICE - 1), st.integers(3, 400), st.integers(1, 9))
+def test_nothing_is_finer_than_a_cent(cents: int, place: int, digit: int) -> None:
+    whole, fraction = f"{Decimal(cents).scaleb(-2):.2f}".split(".")
+    with pytest.raises(InvalidPrice):
+        cents_of(Decimal(f"{whole}.{fraction.ljust(place - 1, '0')}{digit}"))
+
+
+@pytest.mark.parametrize(
+    "amount", ["-0.01", "-1", "1000000.01", "1E+999999999", "1E-999999999", "NaN", "sNaN", "Infinity"]
+)
+def test_amounts_that_are_no_price(amount: str) -> None:
+    with pytest.raises(InvalidPrice):
+        cents_of(Decimal(amount))
+
+
+def test_the_sum_that_floats_get_wrong() -> None:
+    cart = Cart().add(CartItem(1, "Sticker", 10, 3))
+    assert json.dumps(0.1 * 3) == "0.30000000000000004"
+    assert json.dumps(number_of(cart.total)) == "0.3"

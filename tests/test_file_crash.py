@@ -1,0 +1,149 @@
+"""The file store when its process dies, or the operating system fails, at any system call of a write."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cartapp.session.record import Record
+from cartapp.session.stores.file import FileStore
+
+from .needs import require, unmet
+from .stores import HOUR, files_in, make_record
+from .workers import UNAVAILABLE, one_operation, processes
+
+NOW = 1_800_000_000_000
+OLD = make_record(NOW, data=b"old" * 1000, version=1)
+SAVED = replace(OLD, data=b"newer" * 2000)
+TOUCHED = replace(OLD, last_used=NOW + 5, expires=NOW + HOUR + 5)
+
+WRITES: dict[str, tuple[Record | None, Record, Record | None]] = {
+    # what is there, what the operation is given, and what is there when it is done
+    "create": (None, OLD, OLD),
+    "save": (OLD, SAVED, replace(SAVED, version=2)),
+    "touch": (OLD, TOUCHED, TOUCHED),
+    "delete": (OLD, OLD, None),
+}
+
+ERRORS = {"openat": "EMFILE", "mkdir": "EACCES", "write": "ENOSPC", "renameat": "EROFS"}
+"""The error that a call fails with; EIO for the others."""
+
+DEADLINE = 20  # seconds after which a process that should have ended is a failure
+
+# Calls of the store's thread that have nothing to do with files: memory, and waking the event loop.
+NO_FILES = {"mmap", "munmap", "sendto"}
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A process that did one operation: how it ended, and the calls that the store's thread made."""
+
+    exitcode: int | None
+    calls: list[str]
+
+    def each_call(self) -> Iterator[tuple[str, int]]:
+        """Every call with its number among those of its name, as strace counts them in one thread."""
+        counts: Counter[str] = Counter()
+        for call in self.calls:
+            counts[call] += 1
+            yield call, counts[call]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strace() -> None:
+    require("strace", "apt-get install strace")
+
+
+@contextmanager
+def watched(pid: int, log: Path, *options: str) -> Iterator[None]:
+    """A process under strace, from now until it ends."""
+    command = ["strace", "-f", "-p", str(pid), "-o", str(log), "-e", "trace=%file,%desc", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        if not (said := tracer.stderr.readline()).endswith("attached\n"):
+            os.kill(pid, signal.SIGKILL)
+            unmet("strace", f"strace may not watch other processes here: {said.strip()}")
+        yield
+
+
+def run(folder: Path, operation: str, *options: str) -> Traced:
+    """Do an operation on a store in a process of its own, under strace with these options."""
+    before, given, _ = WRITES[operation]
+    if before is not None:
+        asyncio.run(created(folder, before))
+    ours, theirs = processes.Pipe()
+    worker = processes.Process(target=one_operation, args=(folder, operation, given, NOW, theirs))
+    worker.start()
+    theirs.close()
+    assert ours.recv() == "ready"
+    assert worker.pid is not None
+    log = folder.with_suffix(".log")
+    with watched(worker.pid, log, *options):
+        os.kill(worker.pid, signal.SIGUSR1)
+        worker.join(DEADLINE)
+    made = re.findall(r"^(\d+) +(\w+)\(", log.read_text(), re.MULTILINE)
+    calls = [call for thread, call in made if int(thread) != worker.pid and call not in NO_FILES]
+    return Traced(worker.exitcode, calls)
+
+
+async def created(folder: Path, record: Record) -> None:
+    store = FileStore(folder, clock=lambda: NOW)
+    assert await store.create(record) == record.version
+    await store.close()
+
+
+async def found(folder: Path) -> Record | None:
+    """What a new process finds; and it can write, so no lock was left and no folder is half made."""
+    store = FileStore(folder, clock=lambda: NOW)
+    record = await store.load(OLD.key)
+    if record is None:
+        assert await store.create(OLD) == 1
+    else:
+        assert await store.save(record, expected=record.version) == int(record.version) + 1
+    await store.close()
+    return record
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_a_process_killed_at_any_call_leaves_the_old_record_or_the_new(
+    tmp_path: Path, operation: str
+) -> None:
+    before, _, after = WRITES[operation]
+    whole = run(tmp_path / "whole", operation)
+    assert whole.exitcode == 0
+    assert asyncio.run(found(tmp_path / "whole")) == after
+    left = []
+    for number, (call, nth) in enumerate(whole.each_call()):
+        folder = tmp_path / str(number)
+        killed = run(folder, operation, f"--inject={call}:signal=SIGKILL:when={nth}")
+        assert killed.exitcode == -signal.SIGKILL
+        assert killed.calls == whole.calls[: number + 1], "it was killed elsewhere"
+        left.append(asyncio.run(found(folder)))
+        assert left[-1] in (before, after), f"killed at {call} number {nth}"
+        assert len(files_in(folder)) == 1, "the next write did not clean up"
+    assert left[0] == before
+    assert left[-1] == after
+
+
+@pytest.mark.parametrize("operation", WRITES)
+def test_an_error_of_any_call_is_an_outage_that_leaves_nothing_behind(tmp_path: Path, operation: str) -> None:
+    before, _, after = WRITES[operation]
+    whole = run(tmp_path / "whole", operation)
+    unavailable = 0
+    for number, (call, nth) in enumerate(whole.each_call()):
+        folder = tmp_path / str(number)
+        failed = run(folder, operation, f"--inject={call}:error={ERRORS.get(call, 'EIO')}:when={nth}")
+        assert len(files_in(folder)) <= 1, f"{call} number {nth} failed"
+        left = asyncio.run(found(folder))
+        assert failed.exitcode in (0, UNAVAILABLE), f"{call} number {nth} failed"
+        assert left in ([after] if failed.exitcode == 0 else [before, after]), f"{call} number {nth} failed"
+        unavailable += failed.exitcode == UNAVAILABLE
+    assert unavailable >= len(whole.calls) - 1  # only that a folder is there already may be no matter

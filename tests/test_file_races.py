@@ -1,0 +1,228 @@
+"""The file store between tasks, threads and processes."""
+
+import asyncio
+import fcntl
+import os
+import random
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.record import Record, now
+from cartapp.session.stores import shard
+from cartapp.session.stores.file import FileStore
+
+from .conftest import ManualClock
+from .stores import file_of, files_in, make_record
+from .workers import increment_many, numbered, processes, write_forever, write_until_gone
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE = 30  # seconds after which a process that should have ended is a failure
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "sessions"
+
+
+@pytest.fixture
+async def store(folder: Path, clock: ManualClock) -> AsyncIterator[FileStore]:
+    store = FileStore(folder, clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def record(clock: ManualClock) -> Record:
+    return make_record(clock.now)
+
+
+@pytest.fixture
+async def stored(store: FileStore, record: Record) -> Record:
+    assert await store.create(record) == 1
+    return replace(record, version=1)
+
+
+@contextmanager
+def held_lock(path: Path) -> Iterator[None]:
+    """The lock of a shard, as another process would hold it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# -- locks, threads and processes ---------------------------------------------------------------------------
+
+
+async def test_nobody_but_the_writer_waits_for_a_lock(store: FileStore, folder: Path, stored: Record) -> None:
+    with held_lock(file_of(folder, stored).parent):
+        saving = asyncio.create_task(store.save(stored, expected=1))
+        await store.ping()
+        assert await store.load(stored.key) == stored
+        assert not saving.done()
+    assert await saving == 2
+
+
+async def test_a_lock_that_is_never_given_back_makes_the_store_unavailable(
+    store: FileStore, folder: Path, stored: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "LOCK_WAIT", 0.01)
+    with (
+        held_lock(file_of(folder, stored).parent),
+        pytest.raises(StoreUnavailable, match="give back its lock"),
+    ):
+        await store.save(stored, expected=1)
+    assert await store.save(stored, expected=1) == 2
+
+
+async def test_a_lock_ends_though_a_forked_process_has_its_descriptor(
+    store: FileStore, folder: Path, stored: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "LOCK_WAIT", 0.01)
+    with shard.Shard.locked(file_of(folder, stored).parent) as locked:
+        inherited = os.dup(locked.folder)  # shares the lock as the descriptor in a forked process does
+    assert await store.save(stored, expected=1) == 2
+    os.close(inherited)
+
+
+async def test_a_cancelled_write_is_finished_or_not_begun(
+    store: FileStore, folder: Path, stored: Record, clock: ManualClock
+) -> None:
+    with held_lock(file_of(folder, stored).parent):
+        begun = asyncio.create_task(store.save(stored, expected=1))
+        await store.ping()
+        saving = [begun, *(asyncio.create_task(store.save(stored, expected=1)) for _ in range(20))]
+        await asyncio.sleep(0)
+        for task in saving:
+            task.cancel()
+        await asyncio.wait(saving)
+    assert all(task.cancelled() for task in saving)
+    await store.close()
+    afterwards = FileStore(folder, clock=clock)
+    assert await afterwards.load(stored.key) == replace(stored, version=2)
+    assert files_in(folder) == [file_of(folder, stored)]
+    await afterwards.close()
+
+
+async def test_increments_of_four_processes_are_all_kept(folder: Path) -> None:
+    store = FileStore(folder)
+    record = make_record(now(), data=b"0")
+    await store.create(record)
+    workers = [
+        processes.Process(target=increment_many, args=(folder, record.key, 100), daemon=True)
+        for _ in range(4)
+    ]
+    assert await asyncio.to_thread(run_all, workers) == [0] * 4
+    counted = await store.load(record.key)
+    assert counted is not None
+    assert (counted.data, counted.version) == (b"400", 401)
+    await store.close()
+
+
+async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(folder: Path) -> None:
+    store = FileStore(folder)
+    records = [make_record(now()) for _ in range(30)]
+    for record in records:
+        await store.create(record)
+    args = (folder, [record.key for record in records])
+    workers = [processes.Process(target=write_until_gone, args=args, daemon=True) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    async with asyncio.timeout(DEADLINE):
+        for record in records:
+            while (seen := await store.load(record.key)) is not None and int(seen.version) < 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)  # until the other processes are amid their writes
+            assert await store.delete(record.key)
+    assert await asyncio.to_thread(join_all, workers) == [0] * 3
+    assert files_in(folder) == []
+    await store.close()
+
+
+def run_all(workers: Sequence[BaseProcess]) -> list[int | None]:
+    for worker in workers:
+        worker.start()
+    return join_all(workers)
+
+
+def join_all(workers: Sequence[BaseProcess]) -> list[int | None]:
+    for worker in workers:
+        worker.join(DEADLINE)
+    return [worker.exitcode for worker in workers]
+
+
+async def test_a_writer_that_waited_in_a_removed_folder_writes_into_the_new_one(
+    store: FileStore, folder: Path, stored: Record
+) -> None:
+    with held_lock(file_of(folder, stored).parent):
+        creating = asyncio.create_task(store.create(stored))
+        await store.ping()  # by now the task before has most likely come to the lock
+        shutil.rmtree(folder)
+    assert await creating == 1
+    assert await store.load(stored.key) == stored
+
+
+# -- processes killed at random ----------------------------------------------------------------------------
+
+
+@pytest.mark.soak
+async def test_a_thousand_random_kills_break_no_record_and_lose_no_answered_write(folder: Path) -> None:
+    store = FileStore(folder)
+    answered = {make_record(0).key: 1 for _ in range(5)}  # the last version that some worker was told
+    for key in answered:
+        await store.create(make_record(now(), key=key, data=numbered(0)))
+    workers = [Writer(folder, list(answered)) for _ in range(3)]
+    for _ in range(1000):
+        workers.append(Writer(folder, list(answered)))
+        for key, version in workers.pop(0).killed():
+            answered[key] = max(answered[key], version)
+        for key, version in answered.items():
+            record = await store.load(key)
+            assert record is not None
+            assert int(record.version) >= version
+            assert record.data == numbered(int(record.version) - 1)
+    for worker in workers:
+        worker.killed()
+    assert min(answered.values()) > 1000, "hardly anything was written"
+    assert await store.purge(0) == 0
+    assert len(files_in(folder)) == len(answered)
+    await store.close()
+
+
+def received(connection: Connection) -> list[Any]:
+    """Everything that comes until the other side is gone."""
+    answers: list[Any] = []
+    try:
+        while connection.poll(DEADLINE):
+            answers.append(connection.recv())
+    except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
+        return answers
+    raise AssertionError("The process neither ended nor answered.")
+
+
+class Writer:
+    """A process that writes to the records until it is killed."""
+
+    def __init__(self, folder: Path, keys: list[str]) -> None:
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=write_forever, args=(folder, keys, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def killed(self) -> list[tuple[str, int]]:
+        """Kill it at a random moment of its work; the keys and versions that it was told."""
+        first = self._connection.recv()
+        self._process.join(random.uniform(0, 0.02))
+        self._process.kill()
+        return [first, *received(self._connection)]

@@ -1,0 +1,357 @@
+"""What the file store promises beyond the contract: its folder, its files, and what others do to them."""
+
+import logging
+import os
+import resource
+import shutil
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cartapp.session.errors import StoreUnavailable, UnreadableRecord
+from cartapp.session.record import Record, now, pack
+from cartapp.session.stores import shard
+from cartapp.session.stores.file import FileStore
+
+from .conftest import ManualClock
+from .stores import HOUR, file_of, files_in, make_record
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "sessions"
+
+
+@pytest.fixture
+async def store(folder: Path, clock: ManualClock) -> AsyncIterator[FileStore]:
+    store = FileStore(folder, clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def record(clock: ManualClock) -> Record:
+    return make_record(clock.now)
+
+
+@pytest.fixture
+async def stored(store: FileStore, record: Record) -> Record:
+    assert await store.create(record) == 1
+    return replace(record, version=1)
+
+
+@contextmanager
+def limited(kind: int, soft: int) -> Iterator[None]:
+    """This process under a limit of the operating system."""
+    before, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (before, hard))
+
+
+# -- the folder ---------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_made_before_something_is_stored(
+    store: FileStore, folder: Path, record: Record
+) -> None:
+    await store.load(record.key)
+    await store.save(record, expected=1)
+    await store.touch(record.key, expected=1, last_used=1, expires=2)
+    await store.delete(record.key)
+    await store.purge(record.expires)
+    assert [found async for found in store.scan()] == []
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277, 0o777], ids=oct)
+async def test_modes_are_private_whatever_the_umask(
+    store: FileStore, folder: Path, record: Record, umask: int
+) -> None:
+    folder.parent.mkdir()
+    before = os.umask(umask)
+    try:
+        await store.create(record)
+        await store.save(record, expected=1)
+    finally:
+        os.umask(before)
+    made = [folder, *folder.rglob("*")]
+    modes = [(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in made]
+    assert modes == [(True, 0o700), (True, 0o700), (False, 0o600)]
+
+
+async def test_keys_that_differ_only_in_case_have_files_that_differ_in_more(
+    store: FileStore, folder: Path, clock: ManualClock
+) -> None:
+    keys = ["a" * 21 + "A", "A" * 22, "aA" * 10 + "aA", "Aa" * 10 + "AA"]
+    for key in keys:
+        assert await store.create(make_record(clock.now, key=key)) == 1
+    assert len({path.name.lower() for path in files_in(folder)}) == len(keys)
+    assert sorted([found.key async for found in store.scan()]) == sorted(keys)
+
+
+@pytest.mark.parametrize("key", ["", "../../../../etc/passwd", "A" * 21, "A" * 23, "A" * 21 + "\n", "é" * 22])
+async def test_what_is_no_key_never_becomes_a_path(store: FileStore, folder: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="no session key"):
+        await store.load(key)
+    with pytest.raises(ValueError, match="no session key"):
+        await store.delete(key)
+
+
+async def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Record
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("data/sessions")
+    monkeypatch.chdir("/")
+    await store.create(replace(record, expires=now() + HOUR))
+    await store.close()
+    assert files_in(tmp_path / "data/sessions") == [file_of(tmp_path / "data/sessions", record)]
+
+
+async def test_the_folder_may_be_removed_while_the_store_runs(
+    store: FileStore, folder: Path, stored: Record
+) -> None:
+    shutil.rmtree(folder)
+    assert await store.load(stored.key) is None
+    assert await store.save(stored, expected=1) is None
+    assert not await store.touch(stored.key, expected=1, last_used=1, expires=2)
+    assert not await store.delete(stored.key)
+    assert await store.create(stored) == 1
+    assert await store.load(stored.key) == stored
+
+
+# -- what is no record --------------------------------------------------------------------------------------
+
+
+def put_socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+def put_link_to_record(path: Path) -> None:
+    other = path.parent / "elsewhere"
+    other.write_bytes(pack(make_record(1_800_000_000_000), 1))
+    path.symlink_to(other)
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "empty": Path.touch,
+    "garbage": lambda path: path.write_bytes(os.urandom(500)),
+    "a pickle": lambda path: path.write_bytes(b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00}\x94."),
+    "another version": lambda path: path.write_bytes(b"C2" + pack(make_record(1_800_000_000_000), 1)[2:]),
+    "too large": lambda path: path.write_bytes(
+        pack(make_record(1_800_000_000_000, data=bytes(shard.MAX_BYTES)), 1)
+    ),
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a socket": put_socket,
+    "a dangling link": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to a record": put_link_to_record,
+}
+
+
+@pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+async def test_what_is_no_record_is_unreadable_and_left_alone(
+    store: FileStore,
+    folder: Path,
+    record: Record,
+    put: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = file_of(folder, record)
+    path.parent.mkdir(parents=True)
+    put(path)
+    before = path.lstat()
+    with pytest.raises(UnreadableRecord):
+        await store.load(record.key)
+    assert await store.create(record) is None
+    assert await store.save(record, expected=1) is None
+    assert not await store.touch(record.key, expected=1, last_used=1, expires=record.expires + HOUR)
+    assert not await store.delete(record.key, expected=replace(record, version=1))
+    assert [found async for found in store.scan()] == []
+    assert path.lstat() == before
+    assert [line.levelno for line in caplog.records] == [logging.WARNING]
+    assert record.key in caplog.text
+
+
+async def test_no_part_of_a_record_is_a_record(store: FileStore, folder: Path, stored: Record) -> None:
+    path = file_of(folder, stored)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableRecord):
+            await store.load(stored.key)
+    path.write_bytes(whole)
+    assert await store.load(stored.key) == stored
+
+
+async def test_delete_removes_what_is_no_record_but_no_folder(
+    store: FileStore, folder: Path, record: Record, clock: ManualClock
+) -> None:
+    garbage, link, taken = record, make_record(clock.now), make_record(clock.now)
+    for each in (garbage, link, taken):
+        file_of(folder, each).parent.mkdir(parents=True, exist_ok=True)
+    file_of(folder, garbage).write_bytes(b"garbage")
+    (folder / "precious").write_bytes(b"precious")
+    file_of(folder, link).symlink_to(folder / "precious")
+    file_of(folder, taken).mkdir()
+    assert await store.delete(garbage.key)
+    assert await store.delete(link.key)
+    assert not await store.delete(taken.key)
+    assert files_in(folder) == [folder / "precious"]
+    assert file_of(folder, taken).is_dir()
+
+
+async def test_a_session_larger_than_a_file_may_be_is_refused(
+    store: FileStore, folder: Path, stored: Record
+) -> None:
+    with pytest.raises(ValueError, match="at most 1048576 bytes"):
+        await store.save(replace(stored, data=bytes(shard.MAX_BYTES)), expected=1)
+    assert await store.load(stored.key) == stored
+
+
+async def test_links_inside_the_folder_are_not_followed(
+    store: FileStore, folder: Path, stored: Record, tmp_path: Path
+) -> None:
+    home = file_of(folder, stored).parent
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (home / shard.LEFTOVER).symlink_to(victim)
+    assert await store.save(stored, expected=1) == 2
+    assert victim.read_bytes() == b"precious"
+    home.rename(tmp_path / "moved")
+    home.symlink_to(tmp_path / "moved")
+    with pytest.raises(StoreUnavailable):
+        await store.load(stored.key)
+    with pytest.raises(StoreUnavailable):
+        await store.save(stored, expected=2)
+
+
+# -- expiry -------------------------------------------------------------------------------------------------
+
+
+async def test_purge_opens_only_files_whose_mtime_has_passed(
+    store: FileStore, folder: Path, stored: Record, clock: ManualClock
+) -> None:
+    path = file_of(folder, stored)
+    assert path.stat().st_mtime_ns == stored.expires * 1_000_000
+    await store.touch(stored.key, expected=1, last_used=1, expires=stored.expires + 1)
+    assert path.stat().st_mtime_ns == (stored.expires + 1) * 1_000_000
+    os.utime(path, (2**33, 2**33))  # and so it is not seen that this one expires
+    clock.now = stored.expires + HOUR
+    assert await store.purge(clock.now) == 0
+    assert await store.load(stored.key) is None
+    assert path.exists()
+
+
+async def test_purge_believes_the_record_and_not_the_mtime_of_a_restored_backup(
+    store: FileStore, folder: Path, stored: Record, clock: ManualClock
+) -> None:
+    os.utime(file_of(folder, stored), (0, 0))
+    assert await store.purge(clock.now) == 0
+    assert await store.load(stored.key) == stored
+
+
+async def test_purge_removes_unreadable_files_when_their_time_has_come(
+    store: FileStore, folder: Path, stored: Record, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = file_of(folder, stored)
+    path.write_bytes(b"torn")
+    os.utime(path, (stored.expires / 1000, stored.expires / 1000))
+    assert await store.purge(stored.expires - 1) == 0
+    assert path.exists()
+    assert await store.purge(stored.expires) == 1
+    assert not path.exists()
+    assert [line.levelno for line in caplog.records] == [logging.WARNING]
+
+
+async def test_purge_touches_nothing_that_is_not_its_own(
+    store: FileStore, folder: Path, stored: Record
+) -> None:
+    home = file_of(folder, stored).parent
+    strangers = [
+        folder / "README",
+        home / ".DS_Store",
+        home / "notes.txt",
+        home / ("F" * 32),
+        home / ("z" * 32),
+        home / ("0" * 31),
+    ]
+    for path in strangers:
+        path.write_bytes(b"not ours")
+        os.utime(path, (0, 0))
+    (home / ("0" * 32)).mkdir()
+    os.utime(home / ("0" * 32), (0, 0))
+    await store.purge(stored.expires)
+    assert sorted(files_in(folder)) == sorted(strangers)
+    assert (home / ("0" * 32)).is_dir()
+
+
+async def test_a_shard_of_several_batches_is_listed_and_purged_whole(
+    store: FileStore, folder: Path, clock: ManualClock
+) -> None:
+    keys = [f"AA{number:018d}AA" for number in range(250)]  # A is zero: all in the shard 00
+    for number, key in enumerate(keys):
+        await store.create(make_record(clock.now, key=key, expires=clock.now + 1 + number % 2))
+    assert [path.name for path in folder.iterdir()] == ["00"]
+    assert sorted([found.key async for found in store.scan()]) == keys
+    clock.now += 1
+    assert await store.purge(clock.now) == 125
+    assert sorted([found.key async for found in store.scan()]) == keys[1::2]
+
+
+async def test_what_a_killed_writer_left_is_removed(store: FileStore, folder: Path, stored: Record) -> None:
+    leftover = file_of(folder, stored).parent / shard.LEFTOVER
+    leftover.write_bytes(b"half")
+    assert await store.purge(0) == 0
+    assert not leftover.exists()
+    leftover.write_bytes(b"half" * 1000)
+    assert await store.save(stored, expected=1) == 2
+    assert await store.load(stored.key) == replace(stored, version=2)
+    assert files_in(folder) == [file_of(folder, stored)]
+
+
+# -- outages ------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_in_the_folders_place_makes_the_store_unavailable(
+    store: FileStore, folder: Path, record: Record
+) -> None:
+    folder.parent.mkdir()
+    folder.write_bytes(b"")
+    sentence = f"^The session folder {folder} cannot be used: Not a directory.$"
+    for call in (store.load(record.key), store.create(record), store.delete(record.key), store.purge(0)):
+        with pytest.raises(StoreUnavailable, match=sentence):
+            await call
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+
+
+async def test_a_write_that_breaks_off_leaves_the_old_record_and_nothing_else(
+    store: FileStore, folder: Path, stored: Record
+) -> None:
+    larger = replace(stored, data=bytes(10_000))
+    with limited(resource.RLIMIT_FSIZE, 4096), pytest.raises(StoreUnavailable, match="File too large"):
+        await store.save(larger, expected=1)
+    assert files_in(folder) == [file_of(folder, stored)]
+    assert await store.load(stored.key) == stored
+    assert await store.save(larger, expected=1) == 2
+
+
+async def test_a_process_out_of_descriptors_says_so_and_recovers(store: FileStore, stored: Record) -> None:
+    await store.ping()
+    with limited(resource.RLIMIT_NOFILE, 3):
+        with pytest.raises(StoreUnavailable, match="Too many open files"):
+            await store.load(stored.key)
+        with pytest.raises(StoreUnavailable, match="Too many open files"):
+            await store.save(stored, expected=1)
+    assert await store.save(stored, expected=1) == 2

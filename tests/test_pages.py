@@ -1,0 +1,219 @@
+"""The pages and their forms, without JavaScript, as a browser asks for them."""
+
+import re
+from collections.abc import AsyncIterator
+from html import unescape
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from markupsafe import escape
+
+from cartapp.catalogue import BUILT_IN
+
+from .shop import KEYBOARD, shop
+
+pytestmark = pytest.mark.anyio
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with shop() as client:
+        client.headers.update(BROWSER)
+        yield client
+
+
+def messages(page: httpx.Response) -> list[str]:
+    return [unescape(text) for text in re.findall(r'<p class="message [^>]*>(.*?)</p>', page.text)]
+
+
+async def follow(client: httpx.AsyncClient, answer: httpx.Response) -> httpx.Response:
+    assert answer.status_code == 303, answer.text
+    return await client.get(answer.headers["Location"])
+
+
+async def test_shopping(client: httpx.AsyncClient) -> None:
+    added = await client.post("/cart/add", data={"product_id": "1", "quantity": "2", "price": "0.01"})
+    page = await follow(client, added)
+    assert added.headers["Location"] == "/cart"
+    assert messages(page) == ["Added to your cart: Wireless Keyboard"]
+    assert page.text.count("$159.98") == 2  # the line and the total, at the catalogue's price
+    assert messages(await client.get("/cart")) == []
+
+    changed = await follow(client, await client.post("/cart/1", data={"quantity": "3"}))
+    assert messages(changed) == ["Your cart was changed"]
+    assert "$239.97" in changed.text
+    assert 'class="badge">3<' in (await client.get("/")).text
+
+    removed = await follow(client, await client.post("/cart/1", data={"quantity": "0"}))
+    assert messages(removed) == ["Removed"]
+    await client.post("/cart/add", data={"product_id": "2"})
+    await client.post("/cart/clear")
+    assert "There is nothing in it yet" in (await client.get("/cart")).text
+
+
+async def test_the_cart_is_the_one_of_the_api(client: httpx.AsyncClient) -> None:
+    await client.post("/cart/add", data={"product_id": "1"})
+    assert (await client.get("/api/cart")).json()["items"] == [{**KEYBOARD, "subtotal": 79.99}]
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "status", "sentence"),
+    [
+        ("/cart/add", {}, 400, "product_id is required"),
+        ("/cart/add", {"product_id": "1", "quantity": "0"}, 400, "quantity must be a whole number from 1"),
+        ("/cart/add", {"product_id": "999"}, 404, "Product not in the catalogue"),
+        ("/cart/add", {"product_id": "1", "quantity": "9999"}, 409, "at most 10000 pieces"),
+        ("/cart/1", {"quantity": "many"}, 400, "quantity must be a whole number from 0 to 10000"),
+        ("/cart/2", {"quantity": "1"}, 404, "Product not in cart"),
+        ("/preferences", {"theme": "blue"}, 400, "theme must be light, dark, or auto"),
+        ("/profile/update", {"email": "nobody"}, 400, "email must be an e-mail address"),
+        ("/profile/update", {"name": "x" * 201}, 400, "name must be text of at most 200 characters"),
+    ],
+)
+async def test_a_refused_form_is_shown_again(
+    client: httpx.AsyncClient, path: str, data: dict[str, str], status: int, sentence: str
+) -> None:
+    await client.post("/cart/add", data={"product_id": "1", "quantity": "2"})
+    before = (await client.get("/api/cart")).json()
+    page = await client.post(path, data=data)
+    assert (page.status_code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert any(sentence in message for message in messages(page))
+    assert "<form" in page.text
+    as_json = await client.post(path, data=data, headers=JSON)
+    assert (as_json.status_code, sentence in as_json.json()["error"]) == (status, True)
+    assert (await client.get("/api/cart")).json() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"quantity=%ff", b"\xff=1", b"&".join(b"a%d=1" % number for number in range(101))]
+)
+async def test_a_form_that_is_none(client: httpx.AsyncClient, content: bytes) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await client.post("/cart/1", content=content, headers=headers)).status_code == 400
+
+
+async def test_a_form_of_another_type(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/profile/update", files={"name": b"Alice"})).status_code == 415
+
+
+async def test_what_was_typed_stays_in_the_form(client: httpx.AsyncClient) -> None:
+    page = await client.post(
+        "/profile/update", data={"name": "Alice", "email": '"><script>alert(1)</script>'}
+    )
+    assert 'value="Alice"' in page.text
+    assert "<script>alert" not in page.text
+    assert "Name: not given" in page.text
+    page = await client.post("/preferences", data={"language": "de", "items_per_page": "0"})
+    assert 'value="de"' in page.text
+
+
+async def test_the_profile_and_its_flash(client: httpx.AsyncClient) -> None:
+    for kind in ("data", "json"):
+        sent: dict[str, Any] = {kind: {"name": f"Alice {kind}", "email": "alice@example.com"}}
+        answer = await client.post("/profile/update", **sent)
+        assert answer.headers["Location"] == "/profile"
+        assert messages(await client.get("/cart")) == []  # the flash waits for its own page
+        page = await follow(client, answer)
+        assert messages(page) == ["Profile updated successfully"]
+        assert 'class="message success"' in page.text
+        assert f"Name: Alice {kind}" in page.text
+        assert "Email: alice@example.com" in page.text
+        assert messages(await client.get("/profile")) == []
+
+
+async def test_a_part_of_the_profile(client: httpx.AsyncClient) -> None:
+    await client.post("/profile/update", data={"name": "Alice", "email": "alice@example.com"})
+    await client.post("/profile/update", data={"name": "Bob"})
+    page = await client.get("/profile")
+    assert "Name: Bob" in page.text
+    assert "alice@example.com" in page.text
+    assert messages(page) == ["Profile updated successfully"] * 2
+    await client.post("/profile/update", data={"name": ""})
+    assert "Name: not given" in (await client.get("/profile")).text
+
+
+@pytest.mark.parametrize("text", ["<script>alert(1)</script>", "{{7*7}}", "{% raw %}", "&amp;", "'\"><b x='"])
+async def test_what_visitors_write_comes_out_as_text(client: httpx.AsyncClient, text: str) -> None:
+    await client.post("/api/cart/add", json={**KEYBOARD, "name": text})
+    await client.post("/profile/update", data={"name": text})
+    cart, profile = (await client.get("/cart")).text, (await client.get("/profile")).text
+    assert f'<th scope="row">{escape(text)}</th>' in cart
+    assert f'aria-label="Remove: {escape(text)}"' in cart
+    assert f"<p>Name: {escape(text)}</p>" in profile
+    assert f'name="name" value="{escape(text)}"' in profile
+
+
+async def test_preferences_take_effect(client: httpx.AsyncClient) -> None:
+    saved = await client.post("/preferences", data={"language": "fr", "theme": "dark", "items_per_page": "5"})
+    page = await follow(client, saved)
+    assert messages(page) == ["Preferences saved"]
+    assert '<html lang="fr" data-theme="dark">' in page.text
+    assert '<option value="dark" selected>' in page.text
+    assert (await client.get("/")).text.count("<li>") == 5
+
+
+async def test_pages_of_the_catalogue(client: httpx.AsyncClient) -> None:
+    first, second = [(await client.get("/", params={"page": page})).text for page in (1, 2)]
+    assert (first.count("<li>"), second.count("<li>")) == (20, len(BUILT_IN) - 20)
+    for page, same in (
+        ("0", first),
+        ("-1", first),
+        ("x", first),
+        ("٣", first),
+        ("9" * 99, first),
+        ("99", second),
+    ):
+        assert (await client.get("/", params={"page": page})).text == same
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accepted", "language"),
+    [
+        ("", "", "en"),
+        ("", "de-AT", "de-AT"),
+        ("", "de;q=0.5, fr;q=0.9, *;q=1", "fr"),
+        ("", "de;q=0, fr;q=0.001", "fr"),
+        ("", "de, fr", "de"),
+        ("", "de;q=2, en_US, <x>, de;q=", "en"),
+        ("it", "de", "it"),
+        ("<x>", "de", "de"),
+    ],
+)
+async def test_the_language_of_a_page(
+    client: httpx.AsyncClient, cookie: str, accepted: str, language: str
+) -> None:
+    headers = {"Accept-Language": accepted, "Cookie": f"language={cookie}"}
+    for path in ("/", "/nope"):
+        assert f'<html lang="{language}"' in (await client.get(path, headers=headers)).text
+
+
+async def test_the_preference_is_the_strongest(client: httpx.AsyncClient) -> None:
+    await client.post("/api/set-language", json={"language": "it"})
+    await client.post("/api/preferences", json={"language": "pt-BR"})
+    assert '<html lang="pt-BR"' in (await client.get("/", headers={"Accept-Language": "de"})).text
+    await client.delete("/api/preferences/language")
+    assert '<html lang="it"' in (await client.get("/")).text
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_page"),
+    [
+        ({"Accept": "text/html"}, True),
+        ({"Accept": "text/html, application/json"}, False),
+        ({"Accept": "text/html", "Content-Type": "application/json"}, False),
+        ({"Accept": "*/*"}, False),
+        ({"Accept": "*/*", "Content-Type": "application/x-www-form-urlencoded"}, True),
+    ],
+)
+async def test_who_gets_an_error_as_a_page(
+    client: httpx.AsyncClient, headers: dict[str, str], is_page: bool
+) -> None:
+    answer = await client.post("/nope", headers=headers)
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"].startswith("text/html") == is_page
+    api = await client.post("/api/nope", headers=headers)
+    assert api.json() == {"error": "Not found"}

@@ -1,0 +1,117 @@
+"""What the tests of the file store run in other processes. Imports little, so that they start fast."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.record import Record
+from cartapp.session.stores.base import Store
+from cartapp.session.stores.file import FileStore
+
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__])
+
+UNAVAILABLE = 75  # EX_TEMPFAIL
+_MOST_ATTEMPTS = 100_000
+
+
+async def increment(store: Store, key: str) -> None:
+    """Add one to the number that is the record's data, by compare-and-set."""
+    for _ in range(_MOST_ATTEMPTS):
+        seen = await store.load(key)
+        assert seen is not None
+        changed = replace(seen, data=b"%d" % (int(seen.data) + 1))
+        if await store.save(changed, expected=seen.version) is not None:
+            return
+    raise AssertionError("The record was never free.")
+
+
+def increment_many(folder: Path, key: str, times: int) -> None:
+    """Increments by one process."""
+
+    async def run() -> None:
+        store = FileStore(folder)
+        for _ in range(times):
+            await increment(store, key)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def write_until_gone(folder: Path, keys: list[str]) -> None:
+    """Save and touch each record in turn for as long as it is there."""
+
+    async def run() -> None:
+        store = FileStore(folder)
+        for key in keys:
+            while (seen := await store.load(key)) is not None:
+                version = await store.save(seen, expected=seen.version)
+                if version is not None:
+                    times = {"last_used": seen.last_used + 1, "expires": seen.expires + 1}
+                    await store.touch(key, expected=version, **times)
+        await store.close()
+
+    asyncio.run(run())
+
+
+def numbered(number: int) -> bytes:
+    """Data of which no two parts of different writes fit together."""
+    return b"%020d" % number * 200
+
+
+def write_forever(folder: Path, keys: list[str], connection: Connection) -> None:
+    """Save and touch records at random, and send the key and version of each save that was answered."""
+
+    async def run() -> None:
+        store = FileStore(folder)
+        while True:
+            seen = await store.load(random.choice(keys))
+            assert seen is not None
+            changed = replace(seen, data=numbered(int(seen.data[:20]) + 1))
+            version = await store.save(changed, expected=seen.version)
+            if version is not None:
+                connection.send((seen.key, version))
+                later = {"last_used": seen.last_used + 1, "expires": seen.expires + 1}
+                await store.touch(seen.key, expected=version, **later)
+
+    asyncio.run(run())
+
+
+def one_operation(folder: Path, operation: str, record: Record, now: int, ready: Connection) -> None:
+    """Do one operation on a store when SIGUSR1 comes; exits with `UNAVAILABLE` after StoreUnavailable.
+
+    The caller injects kills and errors by strace, which counts calls per thread: apart from the store's own
+    thread nothing here makes a call on a file after it said that it is ready.
+    """
+    if sys.platform == "linux":  # a hardened kernel lets only ancestors trace, unless the process agrees
+        ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # PR_SET_PTRACER, PR_SET_PTRACER_ANY
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    runner = asyncio.Runner()
+    runner.get_loop()
+    ready.send("ready")
+    signal.sigwait({signal.SIGUSR1})
+    store = FileStore(folder, clock=lambda: now)
+    try:
+        runner.run(_operate(store, operation, record))
+    except StoreUnavailable:
+        os._exit(UNAVAILABLE)
+    os._exit(0)
+
+
+async def _operate(store: FileStore, operation: str, record: Record) -> object:
+    if operation == "create":
+        return await store.create(record)
+    if operation == "save":
+        return await store.save(record, expected=record.version)
+    if operation == "touch":
+        times = {"last_used": record.last_used, "expires": record.expires}
+        return await store.touch(record.key, expected=record.version, **times)
+    return await store.delete(record.key)
