@@ -1,0 +1,28 @@
+"""The shopping cart: pure values and rules. No session, no HTTP, no SQL."""
+
+from .cart import (
+    MAX_LINES,
+    MAX_NAME,
+    MAX_PRODUCT_ID,
+    MAX_QUANTITY,
+    Cart,
+    CartFull,
+    CartItem,
+    NotInCart,
+)
+from .money import MAX_PRICE, InvalidPrice, cents_of, number_of
+
+__all__ = [
+    "MAX_LINES",
+    "MAX_NAME",
+    "MAX_PRICE",
+    "MAX_PRODUCT_ID",
+    "MAX_QUANTITY",
+    "Cart",
+    "CartFull",
+    "CartItem",
+    "InvalidPrice",
+    "NotInCart",
+    "cents_of",
+    "number_of",
+]

@@ -1,0 +1,33 @@
+"""Money is whole cents inside and a plain number with at most two decimals outside."""
+
+from decimal import Decimal
+
+MAX_PRICE = 100_000_000
+"""The highest price, in cents."""
+
+_CENT = Decimal("0.01")
+
+
+class InvalidPrice(ValueError):
+    """The amount is negative, above the highest price, not finite, or finer than a cent."""
+
+
+def cents_of(amount: Decimal) -> int:
+    """The amount as whole cents. Raises `InvalidPrice`."""
+    # The range comes first: 1E+999999999 is a small object, but the integer it stands for fills the memory.
+    if not (amount.is_finite() and 0 <= amount <= MAX_PRICE // 100):
+        raise InvalidPrice
+    # Comparing is exact, multiplying is not: with 28 digits, 0.01 and 0.01 + 1E-40 would be the same.
+    rounded = amount.quantize(_CENT)
+    if rounded != amount:
+        raise InvalidPrice
+    return int(rounded.scaleb(2))
+
+
+def number_of(cents: int) -> float:
+    """The number that is written as the amount, 79.99 for 7999.
+
+    Exact in print: up to 15 digits the nearest double prints as the decimal it was made from, and the
+    fullest cart comes to 2,000,000,000,000.00.
+    """
+    return cents / 100

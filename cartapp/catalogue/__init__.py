@@ -1,0 +1,7 @@
+"""The products that the shop sells."""
+
+from .catalogue import Catalogue, NoSuchProduct
+from .product import Product
+from .products import BUILT_IN
+
+__all__ = ["BUILT_IN", "Catalogue", "NoSuchProduct", "Product"]

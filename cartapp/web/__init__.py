@@ -1,0 +1,1 @@
+"""The shop over HTTP: routes, pages, errors and the layers around them."""

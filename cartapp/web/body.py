@@ -1,0 +1,62 @@
+"""The request's body: one JSON object, or the fields of a form."""
+
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+
+from .clients import media_type
+from .errors import Refused
+
+FORM = "application/x-www-form-urlencoded"
+_MAX_FIELDS = 100
+
+# Floats become Decimal, so that 79.999 is refused for what was sent and not for its nearest double. The
+# decoder takes no NaN, no byte order mark, no invalid UTF-8, no lone surrogate and no unbounded integer.
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body as one JSON object; nothing at all is an empty object.
+
+    Raises `Refused` with 415 for another content type and 400 for anything else that is wrong.
+    """
+    body = await request.body()
+    if not body:
+        return {}
+    if media_type(request.headers.get("content-type", "")) != "application/json":
+        raise Refused(415, "The body must be JSON, sent with Content-Type: application/json")
+    return _object(body)
+
+
+async def read_fields(request: Request) -> dict[str, Any]:
+    """The body as a form's fields or one JSON object, whichever its content type says. Raises as above."""
+    body = await request.body()
+    if not body:
+        return {}
+    match media_type(request.headers.get("content-type", "")):
+        case "application/json":
+            return _object(body)
+        case type_ if type_ == FORM:
+            return _form(body)
+    raise Refused(415, f"The body must be a form ({FORM}) or JSON (application/json)")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused(400, "The body is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "The body must be one JSON object")
+    return value
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError:  # UnicodeDecodeError is one, and so is the complaint about too many fields
+        raise Refused(400, "The form is not valid UTF-8, or it has too many fields") from None
+    return dict(pairs)

@@ -1,0 +1,140 @@
+"""One shape for every failure: `{"error": "<sentence>"}` for programs, for people a page that says it."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from cartapp.cart import CartFull, NotInCart
+from cartapp.catalogue import NoSuchProduct
+from cartapp.session import SessionError
+from cartapp.session.middleware import RETRY_AFTER, message_of, status_of
+
+from .answers import JSONAnswer
+from .clients import wants_page
+from .templating import plain_page
+
+M = TypeVar("M", bound=BaseModel)
+
+logger = logging.getLogger("cartapp.web")
+
+_SENTENCES = {404: "Not found", 405: "Method not allowed"}
+
+
+class Refused(Exception):
+    """A request that is not carried out: the status, one sentence, and perhaps a list of what is wrong."""
+
+    def __init__(self, status: int, sentence: str, details: list[Any] | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.details = status, sentence, details
+
+
+RULES: Mapping[type[Exception], int] = {NotInCart: 404, NoSuchProduct: 404, CartFull: 409}
+"""The status of each rule of the shop that can be broken."""
+
+REFUSALS: tuple[type[Exception], ...] = (Refused, *RULES)
+"""Everything that a request may be refused for."""
+
+
+def refused(error: Exception) -> Refused:
+    """A broken rule, in the words of HTTP."""
+    return error if isinstance(error, Refused) else Refused(RULES[type(error)], str(error))
+
+
+def error_response(
+    scope: Scope,
+    status: int,
+    sentence: str,
+    *,
+    details: list[Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer to a request that failed."""
+    response: Response
+    if wants_page(scope):
+        title = HTTPStatus(status).phrase
+        response = plain_page("error.html", scope, {"title": title, "sentence": sentence}, status)
+    else:
+        response = JSONAnswer({"error": sentence} | ({"details": details} if details else {}), status)
+    response.headers.update({"Cache-Control": "no-store", **(headers or {})})
+    return response
+
+
+def session_error_response(scope: Scope, error: SessionError) -> Response:
+    """The answer when the session could not be loaded or committed: 409, 413 or 503."""
+    status = status_of(error)
+    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
+    return error_response(scope, status, message_of(error).removesuffix("."), headers=headers)
+
+
+def validated(model: type[M], fields: Mapping[str, Any]) -> M:
+    """The fields as a model. Raises `Refused` with 400."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_input=False)) from None
+
+
+def _invalid(errors: Iterable[Mapping[str, Any]]) -> Refused:
+    """The first error is the sentence; when there are several, all of them are the details."""
+    problems = [
+        {"field": str(error["loc"][-1]) if error["loc"] else "", "error": error["msg"]} for error in errors
+    ]
+    return Refused(400, problems[0]["error"], problems if len(problems) > 1 else None)
+
+
+def _allowed(request: Request, error: HTTPException) -> str:
+    """Every method that the path knows (RFC 9110, section 10.2.1); the router names only one route's.
+
+    What it named stands for the static files, which answer for themselves.
+    """
+    named = (error.headers or {}).get("Allow", "").split(", ")
+    methods = {"OPTIONS", *filter(None, named)}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    what = refused(error)
+    return error_response(request.scope, what.status, what.sentence, details=what.details)
+
+
+async def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - tells the type checker what is registered
+    errors = error.errors()
+    in_path = next((one for one in errors if one["loc"][0] == "path"), None)
+    if in_path is not None:
+        return error_response(request.scope, 404, in_path["msg"])
+    return await _refused(request, _invalid(errors))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    if error.status_code != 405:
+        sentence = _SENTENCES.get(error.status_code, error.detail)
+        return error_response(request.scope, error.status_code, sentence, headers=error.headers)
+    allow = {"Allow": _allowed(request, error)}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    return error_response(request.scope, 405, _SENTENCES[405], headers=allow)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers with the application."""
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)

@@ -1,0 +1,39 @@
+"""A limit for request bodies, announced in `Content-Length` or not."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import Refused, error_response
+
+MAX_BODY = 64 * 1024
+"""Bytes in a request's body."""
+
+_SENTENCE = f"The body is too large: the limit is {MAX_BODY} bytes (64 KiB)"
+
+
+class BodyLimit:
+    """Answers 413 at once for an announced length over the limit; else when reading passes it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and (len(announced) > 20 or int(announced) > MAX_BODY):
+            await error_response(scope, 413, _SENTENCE)(scope, receive, send)
+            return
+        size = 0
+
+        async def counting() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise Refused(413, _SENTENCE)  # comes out of whatever is reading the body
+            return message
+
+        await self.app(scope, counting, send)

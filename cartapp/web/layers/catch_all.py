@@ -1,0 +1,32 @@
+"""The last resort: an error that nobody expected is logged, and answered without its details."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import error_response, logger
+
+
+class CatchAll:
+    """Answers 500 for an exception; one after the first byte goes on to the server, which cuts the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def noticing(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticing)
+        except Exception:
+            if started:
+                raise
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            await error_response(scope, 500, "Internal server error")(scope, receive, send)

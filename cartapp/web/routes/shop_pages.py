@@ -1,0 +1,147 @@
+"""Pages and their forms: done, flash, 303. They work without JavaScript."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from cartapp.cart import CartItem
+from cartapp.session import Session
+from cartapp.session.fastapi import SessionDep
+
+from ..body import read_fields
+from ..errors import REFUSALS, Refused, validated
+from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
+from ..openapi import FORM_PROBLEMS, form_body
+from ..pages import (
+    FLASH_OF_CART,
+    FLASH_OF_PREFERENCES,
+    FLASH_OF_PROFILE,
+    cart_page,
+    preferences_page,
+    profile_page,
+    refusal,
+    shop_page,
+)
+from ..visitor import change_cart, change_profile, clear_cart, set_preferences
+
+router = APIRouter(tags=["Pages"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
+
+SEE_OTHER: dict[str, Any] = {"status_code": 303, "response_class": RedirectResponse}
+"""How a form that was carried out answers (RFC 9110, section 15.4.4): reloading does not send it again."""
+
+M = TypeVar("M", bound=BaseModel)
+Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
+
+
+async def submitted(
+    request: Request,
+    session: Session,
+    model: type[M],
+    act: Callable[[M], Awaitable[None]],
+    *,
+    again: Page,
+    then: str,
+) -> Response:
+    """Read the form, act on it, save, and go on to a page; or show a page again with what is wrong."""
+    fields: Mapping[str, Any] = {}
+    try:
+        fields = await read_fields(request)
+        await act(validated(model, fields))
+        await session.save()
+    except REFUSALS as error:
+        return await again(request, session, refusal(request, error), fields)
+    return RedirectResponse(then, 303)
+
+
+@router.get("/")
+async def shop(request: Request, session: SessionDep) -> Response:
+    """The catalogue."""
+    return await shop_page(request, session)
+
+
+@router.get("/cart")
+async def cart(request: Request, session: SessionDep) -> Response:
+    """The cart."""
+    return await cart_page(request, session)
+
+
+@router.get("/preferences")
+async def preferences(request: Request, session: SessionDep) -> Response:
+    """The preferences."""
+    return await preferences_page(request, session)
+
+
+@router.get("/profile")
+async def profile(request: Request, session: SessionDep) -> Response:
+    """Name and e-mail address, and once the message that they were changed."""
+    return await profile_page(request, session)
+
+
+@router.post(
+    "/cart/add", **SEE_OTHER, openapi_extra=form_body(CatalogueItem, {"product_id": 1, "quantity": 2})
+)
+async def add_to_cart(request: Request, session: SessionDep) -> Response:
+    """Put a product of the catalogue into the cart."""
+
+    async def add(item: CatalogueItem) -> None:
+        product = await request.app.state.catalogue.product(item.product_id)
+        line = CartItem(product.id, product.name, product.price, item.quantity)
+        change_cart(session, lambda cart: cart.add(line))
+        session.flash(FLASH_OF_CART, f"Added to your cart: {product.name}", "success")
+
+    return await submitted(request, session, CatalogueItem, add, again=shop_page, then="/cart")
+
+
+@router.post("/cart/clear", **SEE_OTHER)
+async def empty_cart(request: Request, session: SessionDep) -> Response:
+    """Empty the cart."""
+
+    async def clear(_nothing: Input) -> None:
+        clear_cart(session)
+        session.flash(FLASH_OF_CART, "Your cart is empty", "success")
+
+    return await submitted(request, session, Input, clear, again=cart_page, then="/cart")
+
+
+@router.post("/cart/{product_id}", **SEE_OTHER, openapi_extra=form_body(NewQuantity, {"quantity": 3}))
+async def set_quantity(product_id: ProductInPath, request: Request, session: SessionDep) -> Response:
+    """Set how many there are of a product; 0 removes it."""
+
+    async def change(wanted: NewQuantity) -> None:
+        change_cart(session, lambda cart: cart.set_quantity(product_id, wanted.quantity))
+        session.flash(FLASH_OF_CART, "Your cart was changed" if wanted.quantity else "Removed", "success")
+
+    return await submitted(request, session, NewQuantity, change, again=cart_page, then="/cart")
+
+
+@router.post(
+    "/preferences",
+    **SEE_OTHER,
+    openapi_extra=form_body(Preferences, {"language": "fr", "theme": "dark", "items_per_page": 50}),
+)
+async def save_preferences(request: Request, session: SessionDep) -> Response:
+    """Save the preferences."""
+
+    async def save(chosen: Preferences) -> None:
+        set_preferences(session, chosen)
+        session.flash(FLASH_OF_PREFERENCES, "Preferences saved", "success")
+
+    return await submitted(request, session, Preferences, save, again=preferences_page, then="/preferences")
+
+
+@router.post(
+    "/profile/update",
+    **SEE_OTHER,
+    openapi_extra=form_body(Profile, {"name": "Alice", "email": "alice@example.com"}),
+)
+async def update_profile(request: Request, session: SessionDep) -> Response:
+    """Change name and e-mail address; of a guest they are kept in the session."""
+
+    async def update(changed: Profile) -> None:
+        change_profile(session, changed)
+        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
+
+    return await submitted(request, session, Profile, update, again=profile_page, then="/profile")

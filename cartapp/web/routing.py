@@ -1,0 +1,64 @@
+"""Routes whose body is strict JSON, and the form of a product in a path."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .body import read_json
+
+
+class _Product(StringConvertor):
+    """Any text but the name of the sibling `/api/cart/add`, where PUT and DELETE are 405."""
+
+    regex = "(?!add$)[^/]+"
+
+
+register_url_convertor("product", _Product())
+
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+
+
+class _JSONRequest(Request):
+    """A request whose body has been read as one JSON object, as FastAPI then finds it."""
+
+    def __init__(self, request: Request, fields: dict[str, Any], body: bytes) -> None:
+        super().__init__(request.scope if body else _without_content_type(request), request.receive)
+        self._fields = fields
+        self._raw = body or b"{}"  # so that every field's default applies to an empty body
+
+    async def body(self) -> bytes:
+        """What was sent; an empty object when that was nothing."""
+        return self._raw
+
+    async def json(self) -> dict[str, Any]:
+        """The object."""
+        return self._fields
+
+
+def _without_content_type(request: Request) -> dict[str, Any]:
+    """The scope of an empty body, which may come with any content type: there is nothing to be of it."""
+    headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+    return {**request.scope, "headers": headers}
+
+
+class JSONRoute(APIRoute):
+    """A route that takes no body or one JSON object, and refuses every other (400, 415).
+
+    That holds for routes that ignore their body too: a form on another site cannot send JSON unasked.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind the strict reading of the body."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            if request.method in _WITHOUT_BODY:
+                return await handle(request)
+            fields = await read_json(request)
+            return await handle(_JSONRequest(request, fields, await request.body()))
+
+        return strict

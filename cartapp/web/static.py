@@ -1,0 +1,49 @@
+"""Static files: kept by browsers for a year when asked for by fingerprint, else checked by ETag each time."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+FOLDER = (Path(__file__).parent / "static").resolve()
+_YEAR = 365 * 24 * 60 * 60  # seconds
+
+
+@cache
+def fingerprints() -> Mapping[str, str]:
+    """Twelve characters for each file, which change with its content; read once, at the start."""
+    files = (path for path in FOLDER.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in files}
+
+
+def static_url(path: str) -> str:
+    """The address of a file in the static folder, with its fingerprint. Raises `KeyError`."""
+    return f"/static/{path}?v={fingerprints()[str(FOLDER / path)]}"
+
+
+class CachedStaticFiles(StaticFiles):
+    """The static folder with `Cache-Control`."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=FOLDER)
+        fingerprints()
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """The file, or 304 when the browser has it."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        asked = QueryParams(scope.get("query_string", b"")).get("v")
+        current = asked is not None and asked == fingerprints().get(str(full_path))
+        response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable" if current else "no-cache"
+        return response

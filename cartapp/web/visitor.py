@@ -1,0 +1,57 @@
+"""What the shop keeps in a visitor's session, and the one way each part of it changes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cartapp.cart import Cart
+from cartapp.session import Session
+
+from .inputs import Preferences, Profile
+
+_CART, _PROFILE = "cart", "profile"
+_DEFAULTS: dict[str, Any] = Preferences().model_dump()
+
+
+def cart_of(session: Session) -> Cart:
+    """The visitor's cart."""
+    return Cart.from_session(session.get(_CART, ()))
+
+
+def change_cart(session: Session, change: Callable[[Cart], Cart]) -> None:
+    """Change the cart with the next `save`; `change` runs again when another request got in between.
+
+    Raises what `change` raises, from here and from `save`.
+    """
+    session.modify(_CART, lambda lines: change(Cart.from_session(lines)).to_session(), [])
+
+
+def clear_cart(session: Session) -> None:
+    """Empty the cart with the next `save`."""
+    session.delete(_CART)
+
+
+def preferences_of(session: Session) -> dict[str, Any]:
+    """The visitor's preferences, or their defaults."""
+    return {name: session.get(name, default) for name, default in _DEFAULTS.items()}
+
+
+def set_preferences(session: Session, preferences: Preferences) -> None:
+    """Keep the preferences, each under its own key: two requests that change different ones never meet."""
+    session.update(preferences.model_dump())
+
+
+def count_visit(session: Session) -> None:
+    """One visit more, with the next `save`."""
+    session.modify("visit_count", lambda count: count + 1, 0)
+
+
+def profile_of(session: Session) -> dict[str, str]:
+    """A guest's name and e-mail address; empty where nothing is known."""
+    known: dict[str, str] = session.get(_PROFILE, {})
+    return {"name": "", "email": ""} | known
+
+
+def change_profile(session: Session, profile: Profile) -> None:
+    """Keep what was sent of the profile, and what was there before of the rest."""
+    sent = profile.model_dump(include=profile.model_fields_set)
+    session.modify(_PROFILE, lambda before: before | sent, {})

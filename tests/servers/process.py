@@ -1,0 +1,181 @@
+"""Real servers for tests: each in a temporary folder on free loopback ports, and always stopped."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_DEADLINE = 60.0  # seconds for a start or a stop; both are mostly a matter of one
+_POLL = 0.02  # seconds between two looks at a condition
+_SHOWN = 4000  # characters of a server's output that an error shows
+
+
+class ServerFailed(Exception):
+    """A server did not start, or ended by itself; the message has the end of its output."""
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a loopback port: the simplest test of readiness."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def unprivileged(name: str) -> str | None:
+    """The account for a server that refuses to run as root; None when the tests do not run as root."""
+    return name if os.geteuid() == 0 else None
+
+
+@contextmanager
+def temporary_folder(user: str | None = None) -> Iterator[Path]:
+    """A folder with a short path (Unix sockets need that) that belongs to `user`, removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="cart-test-", dir="/tmp"))
+    try:
+        if user is not None:
+            account = pwd.getpwnam(user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+class Server:
+    """A server process that runs as long as the `with` block, with its output in `folder`.
+
+    `ready` is asked again and again until it says True. The process is in a session of its own, so that
+    Ctrl-C reaches only the tests, which then stop it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        folder: Path,
+        ready: Callable[[], bool],
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = [str(part) for part in command]
+        self._folder = folder
+        self._ready = ready
+        self._user = user
+        self._env = {**os.environ, **(env or {})}
+        self._output = folder / "output.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ended = self._process is not None and self._process.poll() is not None
+        self.stop()
+        if ended and error is None:
+            raise self._failed("ended by itself")
+
+    @property
+    def output(self) -> str:
+        """The end of what it wrote to its standard output and error."""
+        return self._output.read_text(errors="replace")[-_SHOWN:]
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises `ServerFailed`."""
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._env,
+                user=self._user,
+                group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+                extra_groups=[] if self._user else None,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_ready(self._process)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End it with SIGTERM, or with SIGKILL when that does not help; it may be started again."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self.resume()
+            self._process.terminate()
+            try:
+                self._process.wait(_DEADLINE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would; it may be started again."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(_DEADLINE)
+        self._process = None
+
+    def restart(self) -> None:
+        """Stop it and start it again on the same ports and files."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Reach its child processes too: PostgreSQL's, for one, each lead a process group of their own."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        for pid in (self._process.pid, *_descendants(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + _DEADLINE
+        while not self._ready():
+            if process.poll() is not None:
+                raise self._failed(f"ended with status {process.returncode}")
+            if time.monotonic() > deadline:
+                raise self._failed("was not ready in time")
+            time.sleep(_POLL)
+
+    def _failed(self, what: str) -> ServerFailed:
+        return ServerFailed(f"{self._command[0]} {what}:\n{self.output}")
+
+
+def _descendants(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in listing.stdout.splitlines()]
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        found += [child for child, its_parent in pairs if its_parent == parent]
+    return found[1:]
