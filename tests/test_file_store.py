@@ -4,9 +4,10 @@ import logging
 import os
 import resource
 import shutil
+import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +134,8 @@ async def test_the_folder_may_be_removed_while_the_store_runs(
 
 
 def put_socket(path: Path) -> None:
-    os.mknod(path, stat.S_IFSOCK | 0o600)
+    with chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)  # a socket's whole path may have only some hundred characters
 
 
 def put_link_to_record(path: Path) -> None:
@@ -278,14 +280,8 @@ async def test_purge_touches_nothing_that_is_not_its_own(
     store: FileStore, folder: Path, stored: Record
 ) -> None:
     home = file_of(folder, stored).parent
-    strangers = [
-        folder / "README",
-        home / ".DS_Store",
-        home / "notes.txt",
-        home / ("F" * 32),
-        home / ("z" * 32),
-        home / ("0" * 31),
-    ]
+    names = (".DS_Store", "notes.txt", "F" * 32, "z" * 32, "0" * 31)
+    strangers = [folder / "README", *(home / name for name in names)]
     for path in strangers:
         path.write_bytes(b"not ours")
         os.utime(path, (0, 0))
@@ -329,11 +325,9 @@ async def test_a_file_in_the_folders_place_makes_the_store_unavailable(
     folder.parent.mkdir()
     folder.write_bytes(b"")
     sentence = f"^The session folder {folder} cannot be used: Not a directory.$"
-    for call in (store.load(record.key), store.create(record), store.delete(record.key), store.purge(0)):
+    for call in (store.load(record.key), store.create(record), store.purge(0), store.ping()):
         with pytest.raises(StoreUnavailable, match=sentence):
             await call
-    with pytest.raises(StoreUnavailable):
-        await store.ping()
 
 
 async def test_a_write_that_breaks_off_leaves_the_old_record_and_nothing_else(
@@ -349,9 +343,7 @@ async def test_a_write_that_breaks_off_leaves_the_old_record_and_nothing_else(
 
 async def test_a_process_out_of_descriptors_says_so_and_recovers(store: FileStore, stored: Record) -> None:
     await store.ping()
-    with limited(resource.RLIMIT_NOFILE, 3):
-        with pytest.raises(StoreUnavailable, match="Too many open files"):
-            await store.load(stored.key)
-        with pytest.raises(StoreUnavailable, match="Too many open files"):
-            await store.save(stored, expected=1)
+    for call in (store.load(stored.key), store.save(stored, expected=1)):
+        with limited(resource.RLIMIT_NOFILE, 3), pytest.raises(StoreUnavailable, match="Too many open"):
+            await call
     assert await store.save(stored, expected=1) == 2

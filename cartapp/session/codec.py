@@ -3,6 +3,7 @@
 Each top-level key is encoded on its own, so that a change of one key leaves the others' bytes alone.
 """
 
+import marshal
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -63,6 +64,18 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
         return _untag(value) if b'"$' in bytes(raw) else value
     except (msgspec.DecodeError, RecursionError, ValueError, InvalidOperation, KeyError, TypeError) as error:
         raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
+
+
+def holds(raw: msgspec.Raw | bytes, value: object) -> bool:
+    """Whether `raw` certainly is what `encode` would make of the value; False when that takes a closer look.
+
+    Comparing what marshal makes of both is ten times as fast as encoding a cart, and as strict about types;
+    nothing is ever read by marshal.
+    """
+    try:
+        return marshal.dumps(value, 2) == marshal.dumps(_plain.decode(raw), 2)
+    except ValueError:  # a value of the five types that are not JSON
+        return False
 
 
 def decode_all(data: bytes) -> dict[str, Any]:

@@ -61,8 +61,10 @@ class RecordingDict(dict[str, Any]):
         for key in handed:
             if key not in self:
                 continue
-            now = codec.encode(key, dict.__getitem__(self, key))
-            before = self._known.get(key, committed.get(key))
+            value, before = dict.__getitem__(self, key), self._known.get(key, committed.get(key))
+            if before is not None and codec.holds(before, value):
+                continue
+            now = codec.encode(key, value)
             if before is None or bytes(before) != bytes(now):
                 self._record_set(key, now)
 

@@ -34,7 +34,6 @@ class MemoryStore:
         """See `Store.create`. Raises `StoreUnavailable` when the store is full of live sessions."""
         if self._live(record.key) is not None:
             return None
-        self._records.pop(record.key, None)
         self._make_room()
         return self._put(record, 1)
 

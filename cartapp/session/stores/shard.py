@@ -35,7 +35,8 @@ MAX_BYTES = 1 << 20
 
 LEFTOVER = ".new"
 
-_LOCK_WAIT = 5.0  # seconds; a write takes a tenth of a millisecond, so the holder must be stopped or stuck
+LOCK_WAIT = 5.0
+"""Seconds to wait for a lock. A write takes less than a millisecond, so its holder is stopped or stuck."""
 
 # O_NONBLOCK: a pipe in a record's place must not make us wait for its writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -52,7 +53,7 @@ class Shard:
     """
 
     def __init__(self, folder: int) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @classmethod
     @contextmanager
@@ -74,17 +75,17 @@ class Shard:
         opens its own, and it ends with the process.
         """
         with cls.opened(path) as shard:
-            _lock(shard._folder)
+            _lock(shard.folder)
             try:
                 yield shard
             finally:
                 # Not left to `close`: a process that was forked meanwhile holds the descriptor, too.
-                fcntl.flock(shard._folder, fcntl.LOCK_UN)
+                fcntl.flock(shard.folder, fcntl.LOCK_UN)
 
     def read(self, key: str) -> Record | None:
         """The record, expired or not; None when there is none. Raises `UnreadableRecord`."""
         try:
-            file = os.open(_file_name(key), _READ, dir_fd=self._folder)
+            file = os.open(_file_name(key), _READ, dir_fd=self.folder)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -108,7 +109,7 @@ class Shard:
             raise ValueError(f"A session file holds at most {MAX_BYTES} bytes.")
         try:
             self._write_new(packed, record.expires)
-            os.replace(LEFTOVER, _file_name(record.key), src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.replace(LEFTOVER, _file_name(record.key), src_dir_fd=self.folder, dst_dir_fd=self.folder)
         except OSError:
             with suppress(OSError):  # the first error is the one to tell; the next writer removes what stays
                 self.remove_leftover()
@@ -117,10 +118,10 @@ class Shard:
 
     def _write_new(self, packed: bytes, expires: int) -> None:
         try:
-            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self._folder)
+            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self.folder)
         except FileExistsError:
             self.remove_leftover()
-            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self._folder)
+            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self.folder)
         try:
             os.fchmod(file, 0o600)  # the umask may have taken bits away
             while packed:
@@ -133,24 +134,24 @@ class Shard:
         """Remove what stands in the record's place, but never a folder; says whether it did."""
         name = _file_name(key)
         with suppress(FileNotFoundError):
-            if not stat.S_ISDIR(os.stat(name, dir_fd=self._folder, follow_symlinks=False).st_mode):
-                os.unlink(name, dir_fd=self._folder)
+            if not stat.S_ISDIR(os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=self.folder)
                 return True
         return False
 
     def remove_leftover(self) -> None:
         """Remove what a killed writer left: as we hold the lock, nobody is writing it now."""
         with suppress(FileNotFoundError):
-            os.unlink(LEFTOVER, dir_fd=self._folder)
+            os.unlink(LEFTOVER, dir_fd=self.folder)
 
     def keys(self) -> list[str]:
         """The keys of all that stands in a record's place, expired records and garbage included."""
-        with os.scandir(self._folder) as entries:
+        with os.scandir(self.folder) as entries:
             return [_key(entry.name) for entry in entries if _is_file_name(entry.name)]
 
     def due(self, now: int) -> list[str]:
         """The keys of the files that, by their mtime, have expired."""
-        with os.scandir(self._folder) as entries:
+        with os.scandir(self.folder) as entries:
             files = (entry for entry in entries if _is_file_name(entry.name))
             return [_key(entry.name) for entry in files if _is_due(entry, now)]
 
@@ -184,7 +185,7 @@ def _is_due(entry: os.DirEntry[str], now: int) -> bool:
 
 def _lock(folder: int) -> None:
     """Wait for the lock, but not for ever: one stopped process must not hang all threads of the others."""
-    deadline = time.monotonic() + _LOCK_WAIT
+    deadline = time.monotonic() + LOCK_WAIT
     pause = 0.0002
     while True:
         try:
