@@ -22,18 +22,20 @@ from .workers import UNAVAILABLE, one_operation, processes
 
 NOW = 1_800_000_000_000
 OLD = make_record(NOW, data=b"old" * 1000, version=1)
-SAVED = replace(OLD, data=b"newer" * 2000)
+SAVED = replace(OLD, data=b"newer" * 600)
+GROWN = replace(OLD, data=b"newer" * 2000)  # its file has no room for this
 TOUCHED = replace(OLD, last_used=NOW + 5, expires=NOW + HOUR + 5)
 
 WRITES: dict[str, tuple[Record | None, Record, Record | None]] = {
     # what is there, what the operation is given, and what is there when it is done
     "create": (None, OLD, OLD),
     "save": (OLD, SAVED, replace(SAVED, version=2)),
+    "grow": (OLD, GROWN, replace(GROWN, version=2)),
     "touch": (OLD, TOUCHED, TOUCHED),
     "delete": (OLD, OLD, None),
 }
 
-ERRORS = {"openat": "EMFILE", "mkdir": "EACCES", "write": "ENOSPC", "renameat": "EROFS"}
+ERRORS = {"openat": "EMFILE", "mkdir": "EACCES", "write": "ENOSPC", "pwrite64": "ENOSPC", "renameat": "EROFS"}
 """The error that a call fails with; EIO for the others."""
 
 DEADLINE = 20  # seconds after which a process that should have ended is a failure
@@ -108,6 +110,7 @@ async def found(folder: Path) -> Record | None:
         assert await store.create(OLD) == 1
     else:
         assert await store.save(record, expected=record.version) == int(record.version) + 1
+    await store.purge(NOW)
     await store.close()
     return record
 
@@ -128,7 +131,7 @@ def test_a_process_killed_at_any_call_leaves_the_old_record_or_the_new(
         assert killed.calls == whole.calls[: number + 1], "it was killed elsewhere"
         left.append(asyncio.run(found(folder)))
         assert left[-1] in (before, after), f"killed at {call} number {nth}"
-        assert len(files_in(folder)) == 1, "the next write did not clean up"
+        assert len(files_in(folder)) == 1, "the next purge did not clean up"
     assert left[0] == before
     assert left[-1] == after
 

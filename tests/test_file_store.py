@@ -188,8 +188,13 @@ async def test_what_is_no_record_is_unreadable_and_left_alone(
 async def test_no_part_of_a_record_is_a_record(store: FileStore, folder: Path, stored: Record) -> None:
     path = file_of(folder, stored)
     whole = path.read_bytes()
-    for length in range(len(whole)):
+    needed = len(whole.rstrip(b"\0"))
+    for length in range(needed):
         path.write_bytes(whole[:length])
+        with pytest.raises(UnreadableRecord):
+            await store.load(stored.key)
+    for at in range(needed):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(UnreadableRecord):
             await store.load(stored.key)
     path.write_bytes(whole)
@@ -311,8 +316,9 @@ async def test_what_a_killed_writer_left_is_removed(store: FileStore, folder: Pa
     assert await store.purge(0) == 0
     assert not leftover.exists()
     leftover.write_bytes(b"half" * 1000)
-    assert await store.save(stored, expected=1) == 2
-    assert await store.load(stored.key) == replace(stored, version=2)
+    grown = replace(stored, data=b"x" * 10_000)
+    assert await store.save(grown, expected=1) == 2
+    assert await store.load(stored.key) == replace(grown, version=2)
     assert files_in(folder) == [file_of(folder, stored)]
 
 

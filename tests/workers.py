@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import math
 import multiprocessing
 import os
 import random
@@ -99,6 +100,7 @@ def one_operation(folder: Path, operation: str, record: Record, now: int, ready:
     ready.send("ready")
     signal.sigwait({signal.SIGUSR1})
     store = FileStore(folder, clock=lambda: now)
+    store._threads_until = math.inf  # the same steps, but in the store's thread
     try:
         runner.run(_operate(store, operation, record))
     except StoreUnavailable:
@@ -109,7 +111,7 @@ def one_operation(folder: Path, operation: str, record: Record, now: int, ready:
 async def _operate(store: FileStore, operation: str, record: Record) -> object:
     if operation == "create":
         return await store.create(record)
-    if operation == "save":
+    if operation in ("save", "grow"):
         return await store.save(record, expected=record.version)
     if operation == "touch":
         times = {"last_used": record.last_used, "expires": record.expires}

@@ -1,14 +1,15 @@
 """One folder of session files: its lock, and reading, writing and removing a record in it.
 
     <folder>/3f/3fa0…c1    the record whose key begins with the byte 3f; its mtime is when it expires
-    <folder>/3f/.new       the record that is being written
+    <folder>/3f/.new       a new file that is being written
 
-A writer locks the shard (the folder `3f`), looks at the record, writes `.new` and renames it over the record.
-A reader takes no lock: it sees the old file or the new one.
+A writer locks the shard (the folder `3f`), looks at the record and changes it in place (`slots` says how that
+is safe); what is new, or has outgrown its file, is written as `.new` and renamed over the record. A reader
+takes no lock: it sees the old record or the new one.
 
 Nothing is fsynced, as that would cost every request a disk's latency. A killed process loses nothing that was
-answered. After a power cut the last writes may be missing or a file may be cut short; the checksum in the
-record makes such a file unreadable, so half a record is never shown.
+answered. After a power cut the last writes may be missing or a file may be cut short; checksums make what is
+not whole unreadable, so half a record is never shown.
 """
 
 import errno
@@ -26,12 +27,16 @@ from typing import Self
 
 from ..errors import UnreadableRecord
 from ..record import Record, is_key, pack, unpack
+from . import slots
 
 NAMES = [f"{byte:02x}" for byte in range(256)]
 """The names of all shards."""
 
-MAX_BYTES = 1 << 20
-"""Size of a file that is read or written at all, far more than a session may have."""
+MAX_BYTES = 4 << 20
+"""Size of a file that is read at all."""
+
+MAX_RECORD = 1 << 20
+"""Size of a record that is written at all, far more than a session may have."""
 
 LEFTOVER = ".new"
 
@@ -39,11 +44,11 @@ LOCK_WAIT = 5.0
 """Seconds to wait for a lock. A write takes less than a millisecond, so its holder is stopped or stuck."""
 
 # O_NONBLOCK: a pipe in a record's place must not make us wait for its writer.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_GUARDED = os.O_NOFOLLOW | os.O_NONBLOCK
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
-# What opening says of a symbolic link (ELOOP) and of a socket (ENXIO on Linux, EOPNOTSUPP on macOS).
-_NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP)
+# What opening says of a symbolic link (ELOOP), a socket (ENXIO on Linux, EOPNOTSUPP on macOS) and a folder.
+_NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP, errno.EISDIR)
 
 
 class Shard:
@@ -67,15 +72,17 @@ class Shard:
 
     @classmethod
     @contextmanager
-    def locked(cls, path: Path) -> Iterator[Self]:
+    def locked(cls, path: Path, wait: bool = True) -> Iterator[Self]:
         """The shard for one writer alone, among all threads and processes of the host.
+
+        Raises BlockingIOError when somebody else has it and `wait` is false.
 
         The lock is on the folder itself: there is no lock file that could be removed and made anew, and a
         folder that was removed while we waited takes no new file. It belongs to the descriptor, so every step
         opens its own, and it ends with the process.
         """
         with cls.opened(path) as shard:
-            _lock(shard.folder)
+            _lock(shard.folder, wait)
             try:
                 yield shard
             finally:
@@ -84,31 +91,20 @@ class Shard:
 
     def read(self, key: str) -> Record | None:
         """The record, expired or not; None when there is none. Raises `UnreadableRecord`."""
-        try:
-            file = os.open(_file_name(key), _READ, dir_fd=self.folder)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno in _NOT_A_FILE:
-                raise UnreadableRecord("it is not a file") from error
-            raise
-        try:
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode):
-                raise UnreadableRecord("it is not a file")
-            if found.st_size > MAX_BYTES:
-                raise UnreadableRecord(f"it is larger than {MAX_BYTES} bytes")
-            return unpack(key, os.read(file, found.st_size))
-        finally:
-            os.close(file)
+        with suppress(FileNotFoundError), self._opened(_file_name(key), os.O_RDONLY) as file:
+            return unpack(key, slots.newest(_content(file)))
+        return None
 
     def write(self, record: Record, *, version: int) -> int:
         """Put the record in its place, whole or, when an error comes, not at all; returns the version."""
         packed = pack(record, version)
-        if len(packed) > MAX_BYTES:
-            raise ValueError(f"A session file holds at most {MAX_BYTES} bytes.")
+        if len(packed) > MAX_RECORD:
+            raise ValueError(f"A session file holds a record of at most {MAX_RECORD} bytes.")
+        with suppress(FileNotFoundError, UnreadableRecord):
+            if self._change(_file_name(record.key), packed, record.expires):
+                return version
         try:
-            self._write_new(packed, record.expires)
+            self._write_new(slots.fresh(packed), record.expires)
             os.replace(LEFTOVER, _file_name(record.key), src_dir_fd=self.folder, dst_dir_fd=self.folder)
         except OSError:
             with suppress(OSError):  # the first error is the one to tell; the next writer removes what stays
@@ -116,16 +112,43 @@ class Shard:
             raise
         return version
 
-    def _write_new(self, packed: bytes, expires: int) -> None:
+    def _change(self, name: str, packed: bytes, expires: int) -> bool:
+        """Change the file in place; False when it has no room for the record."""
+        with self._opened(name, os.O_RDWR) as file:
+            found = slots.change(_content(file), packed)
+            if found is None:
+                return False
+            at, slot = found
+            while slot:
+                written = os.pwrite(file, slot, at)
+                at, slot = at + written, slot[written:]
+            os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
+            return True
+
+    @contextmanager
+    def _opened(self, name: str, access: int) -> Iterator[int]:
+        """A record's file. Raises FileNotFoundError, and `UnreadableRecord` for what is not a file."""
         try:
-            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self.folder)
+            file = os.open(name, access | _GUARDED, dir_fd=self.folder)
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                raise UnreadableRecord("it is not a file") from error
+            raise
+        try:
+            yield file
+        finally:
+            os.close(file)
+
+    def _write_new(self, content: bytes, expires: int) -> None:
+        try:
+            file = os.open(LEFTOVER, _NEW, 0o600, dir_fd=self.folder)
         except FileExistsError:
             self.remove_leftover()
-            file = os.open(LEFTOVER, _WRITE, 0o600, dir_fd=self.folder)
+            file = os.open(LEFTOVER, _NEW, 0o600, dir_fd=self.folder)
         try:
             os.fchmod(file, 0o600)  # the umask may have taken bits away
-            while packed:
-                packed = packed[os.write(file, packed) :]
+            while content:
+                content = content[os.write(file, content) :]
             os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
         finally:
             os.close(file)
@@ -156,6 +179,15 @@ class Shard:
             return [_key(entry.name) for entry in files if _is_due(entry, now)]
 
 
+def _content(file: int) -> bytes:
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableRecord("it is not a file")
+    if found.st_size > MAX_BYTES:
+        raise UnreadableRecord(f"it is larger than {MAX_BYTES} bytes")
+    return os.read(file, found.st_size)
+
+
 def name_of(key: str) -> str:
     """The name of the shard in which a key's record is."""
     return _file_name(key)[:2]
@@ -183,7 +215,7 @@ def _is_due(entry: os.DirEntry[str], now: int) -> bool:
     return False
 
 
-def _lock(folder: int) -> None:
+def _lock(folder: int, wait: bool) -> None:
     """Wait for the lock, but not for ever: one stopped process must not hang all threads of the others."""
     deadline = time.monotonic() + LOCK_WAIT
     pause = 0.0002
@@ -191,6 +223,8 @@ def _lock(folder: int) -> None:
         try:
             return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             if time.monotonic() > deadline:
                 raise TimeoutError("another process does not give back its lock") from None
         time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret

@@ -1,0 +1,54 @@
+"""Where a MongoDB is found and how to get in: the URL of a store, taken apart."""
+
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
+
+from ..errors import InvalidStoreURL
+
+_DATABASE: Final = "cart"
+_COLLECTION: Final = "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a URL says."""
+
+    uri: str = field(repr=False)
+    """What the driver is given: the URL without what only the store understands."""
+    options: frozenset[str]
+    """The names of the driver's options that the URL sets, in lower case."""
+    hosts: str
+    """For people: without user and password."""
+    database: str = _DATABASE
+    collection: str = _COLLECTION
+
+    def __str__(self) -> str:
+        return f"{self.hosts}/{self.database}"
+
+
+def parse(url: SplitResult) -> Address:
+    """The address in a URL. Raises `InvalidStoreURL`, whose message never has the URL's password.
+
+    mongodb://[user:password@]host[:port][,host[:port]…][/database][?collection=…&…]
+    mongodb+srv://[user:password@]name[/database][?collection=…&…]
+
+    All other options are the driver's own.
+    """
+    options = parse_qsl(url.query, keep_blank_values=True)
+    collection = dict(options).get("collection", _COLLECTION)
+    rest = [(name, value) for name, value in options if name != "collection"]
+    database = unquote(url.path[1:]) or _DATABASE
+    if url.fragment or set(database) & set('/\\. "$\0'):
+        raise InvalidStoreURL(f"{database!r} in a {url.scheme} store's URL is no name of a database.")
+    if not collection or collection.startswith("system.") or set(collection) & set("$\0"):
+        raise InvalidStoreURL(f"{collection!r} in a {url.scheme} store's URL is no name of a collection.")
+    query = f"?{urlencode(rest)}" if rest else ""
+    return Address(
+        # The path stays as it is, since it also says where the driver looks for the user.
+        f"{url.scheme}://{url.netloc}{url.path or '/'}{query}",
+        frozenset(name.lower() for name, _ in rest),
+        url.netloc.rpartition("@")[2],
+        database,
+        collection,
+    )
