@@ -19,6 +19,7 @@ from .errors import UnreadableRecord, UnsupportedValue
 Raws = dict[str, msgspec.Raw]
 """Data whose values are still encoded."""
 
+_AS_IS = {str, int, bool, type(None)}
 _MAX_DEPTH = 64  # deeper nesting than any session needs, far below the decoder's own limit
 
 _TO_TEXT: dict[type, Callable[[Any], str]] = {
@@ -66,7 +67,7 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
         raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
 
 
-def holds(raw: msgspec.Raw | bytes, value: object) -> bool:
+def holds(raw: msgspec.Raw | bytes, value: Any) -> bool:
     """Whether `raw` certainly is what `encode` would make of the value; False when that takes a closer look.
 
     Comparing what marshal makes of both is ten times as fast as encoding a cart, and as strict about types;
@@ -111,12 +112,15 @@ class _RefusedError(Exception):
 
 
 def _tag(value: Any, depth: int) -> Any:
-    if value is None or value is True or value is False or isinstance(value, (str, int)):
+    if type(value) in _AS_IS or isinstance(value, (str, int)):
         return value
     if depth == 0:
         raise _RefusedError(f"it is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
-        tagged = {_dict_key(key): _tag(item, depth - 1) for key, item in value.items()}
+        for key in value:
+            if not isinstance(key, str):
+                raise _RefusedError(f"the nested key {key!r} is not a string")
+        tagged = {key: item if type(item) in _AS_IS else _tag(item, depth - 1) for key, item in value.items()}
         looks_tagged = len(tagged) == 1 and next(iter(tagged)).startswith("$")
         return {_ESCAPE: tagged} if looks_tagged else tagged
     if isinstance(value, (list, tuple)):
@@ -131,12 +135,6 @@ def _tag(value: Any, depth: int) -> Any:
             f"{type(value).__name__} is neither a JSON value nor a datetime, date, Decimal, bytes or UUID"
         )
     return {f"${type(value).__name__}": to_text(value)}
-
-
-def _dict_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise _RefusedError(f"the nested key {key!r} is not a string")
-    return key
 
 
 def _untag(value: Any) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 
 from . import codec
 from .errors import SessionNotLoaded
-from .operations import GONE, Clear, Delete, Modify, Operation, Set
+from .operations import Clear, Delete, Modify, Operation, Set
 
 V = TypeVar("V")
 _MISSING: Any = object()
@@ -33,6 +33,7 @@ class RecordingDict(dict[str, Any]):
         self.operations: list[Operation] = []
         self._handed: set[str] = set()  # keys whose lists or dicts somebody holds and may change
         self._known: codec.Raws = {}  # what the operations made of a key, to notice such changes
+        self._raws: codec.Raws | None = None  # what was committed, once somebody asks
 
     def _show(self, committed: bytes) -> None:
         """Become this committed state. Raises `UnreadableRecord`, and then nothing has changed."""
@@ -54,19 +55,21 @@ class RecordingDict(dict[str, Any]):
         return bool(self.operations) and isinstance(self.operations[0], Clear)
 
     def _record_nested_changes(self, keys: Iterable[str]) -> None:
-        handed = self._handed.intersection(keys)
-        if not handed:
-            return
-        committed = codec.split(self._committed)
-        for key in handed:
-            if key not in self:
+        for key in self._handed.intersection(keys):
+            if not super().__contains__(key):
                 continue
-            value, before = dict.__getitem__(self, key), self._known.get(key, committed.get(key))
-            if before is not None and codec.holds(before, value):
+            value, before = dict.__getitem__(self, key), self._raw(key)
+            if codec.holds(before, value):
                 continue
             now = codec.encode(key, value)
-            if before is None or bytes(before) != bytes(now):
+            if bytes(before) != bytes(now):
                 self._record_set(key, now)
+
+    def _raw(self, key: str) -> msgspec.Raw:
+        """What the operations, or the commit before them, made of a key that is there."""
+        if self._raws is None:
+            self._raws = codec.split(self._committed)
+        return self._known.get(key) or self._raws[key]
 
     def _record_set(self, key: str, raw: msgspec.Raw) -> None:
         self.operations.append(Set(key, raw))
@@ -128,17 +131,16 @@ class RecordingDict(dict[str, Any]):
         """
         self._touch()
         self._record_nested_changes((key,))
-        given = codec.encode(key, default)
-        before = codec.encode(key, dict.__getitem__(self, key)) if key in self else given
-        value = function(codec.decode(before))
-        if value is GONE:
+        operation = Modify(key, function, codec.encode(key, default))
+        value, raw = operation.run(self._raw(key) if key in self else None)
+        if raw is None:
             super().pop(key, None)
             self._handed.discard(key)
         else:
-            self._known[key] = codec.encode(key, value)
+            self._known[key] = raw
             super().__setitem__(key, value)
             self._handed.add(key)
-        self.operations.append(Modify(key, function, given))
+        self.operations.append(operation)
         return value
 
     # -- dict, as Starlette's own session is one ----------------------------------------------------------

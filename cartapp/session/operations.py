@@ -44,22 +44,31 @@ class Clear:
         raws.clear()
 
 
-@dataclass(frozen=True, slots=True)
 class Modify:
     """One key gets what a pure function makes of its newest value."""
 
-    key: str
-    function: Callable[[Any], Any]
-    default: msgspec.Raw
+    def __init__(self, key: str, function: Callable[[Any], Any], default: msgspec.Raw) -> None:
+        self.key, self._function, self._default = key, function, default
+        self._given: msgspec.Raw | None = None
+        self._made: msgspec.Raw | None = None
+
+    def run(self, raw: msgspec.Raw | None) -> tuple[Any, msgspec.Raw | None]:
+        """What the function makes of a value, None being no value; encoded as well, None being `GONE`."""
+        given = self._default if raw is None else raw
+        value = self._function(codec.decode(given))  # decoded anew, so it may change what it is given
+        self._made = None if value is GONE else codec.encode(self.key, value)
+        self._given = given
+        return value, self._made
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`; the function gets a value of its own each time."""
-        before = codec.decode(raws.get(self.key, self.default))
-        value = self.function(before)
-        if value is GONE:
+        """Do it to `raws`. The last run counts when it was on this value: the function is pure."""
+        given = raws.get(self.key, self._default)
+        if self._given is None or bytes(given) != bytes(self._given):
+            self.run(given)
+        if self._made is None:
             raws.pop(self.key, None)
         else:
-            raws[self.key] = codec.encode(self.key, value)
+            raws[self.key] = self._made
 
 
 Operation = Set | Delete | Clear | Modify

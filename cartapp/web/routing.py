@@ -1,14 +1,16 @@
 """Routes whose body is strict JSON, and the form of a product in a path."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from .body import read_json
+from .direct import Direct, direct
 
 
 class _Product(StringConvertor):
@@ -45,11 +47,25 @@ def _without_content_type(request: Request) -> dict[str, Any]:
     return {**request.scope, "headers": headers}
 
 
+def _strict(call: Direct) -> Callable[[Request], Awaitable[Response]]:
+    async def strict(request: Request) -> Response:
+        fields = {} if request.method in _WITHOUT_BODY else await read_json(request)
+        return await call(request, fields)
+
+    return strict
+
+
 class JSONRoute(APIRoute):
     """A route that takes no body or one JSON object, and refuses every other (400, 415).
 
     That holds for routes that ignore their body too: a form on another site cannot send JSON unasked.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        call = direct(self.dependant)
+        if call is not None:
+            self.app = request_response(_strict(call))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the strict reading of the body."""
