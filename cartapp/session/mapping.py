@@ -132,6 +132,7 @@ class RecordingDict(dict[str, Any]):
         self._touch()
         self._record_nested_changes((key,))
         operation = Modify(key, function, codec.encode(key, default))
+        value: V
         value, raw = operation.run(self._raw(key) if key in self else None)
         if raw is None:
             super().pop(key, None)

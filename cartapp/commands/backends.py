@@ -1,0 +1,76 @@
+"""`cart backends`: the kinds of session store, whether they answer, and which is used."""
+
+from typing import Annotated
+
+import typer
+
+from . import output
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+app = typer.Typer(help="Choose and check where sessions are kept.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_backends(as_json: JsonOption = False) -> None:
+    """List the backends: whether their driver is installed, and whether they answer."""
+    import asyncio
+    from dataclasses import asdict
+
+    from ..settings import load
+    from ..start import backend_states
+
+    states = asyncio.run(backend_states(load()))
+    if as_json:
+        output.print_json([asdict(state) for state in states])
+        return
+    rows = [
+        (
+            state.name,
+            "used" if state.used else "",
+            "-" if not state.built else "installed" if state.installed else "missing",
+            "-" if state.milliseconds is None else f"{state.milliseconds:.1f} ms",
+            state.remark,
+        )
+        for state in states
+    ]
+    output.console().print(output.table(("BACKEND", "", "DRIVER", "PING", ""), rows, numbers=("PING",)))
+
+
+@app.command("check")
+def check(
+    backend: Annotated[
+        str | None, typer.Argument(metavar="[NAME|URL]", help="A backend or a URL; else the one in use.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write, read, change and remove a record of its own, and say how long each step took."""
+    import asyncio
+
+    from ..settings import choice_of_store, load, masked_url
+    from ..start import check_store
+
+    settings = load(choice_of_store(backend) if backend else None)
+    steps = asyncio.run(check_store(settings))
+    times = {step.name: round(step.milliseconds, 3) for step in steps}
+    url = masked_url(settings.store_url)
+    if as_json:
+        output.print_json({"backend": settings.backend, "url": url, "milliseconds": times})
+        return
+    typer.echo(f"{settings.backend} at {url} answers and keeps what it is given.")
+    rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in times.items()]
+    output.console().print(output.table(("STEP", "MS"), rows, numbers=("MS",)))
+
+
+@app.command("use")
+def use(name: Annotated[str, typer.Argument(help="The backend's name; see `cart backends list`.")]) -> None:
+    """Choose the backend: writes CART_SESSION_BACKEND into .env.local."""
+    from ..local import LOCAL, use_backend
+    from ..settings import load
+    from ..start import store_of
+
+    store_of(load({"CART_SESSION_BACKEND": name}))
+    stronger = use_backend(name)
+    typer.echo(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
+    for sentence in stronger:
+        output.note(sentence)

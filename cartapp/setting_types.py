@@ -1,0 +1,175 @@
+"""What the value of a setting must look like: one annotation a kind, each with the words that say it.
+
+A text that does not fit raises `ValueError` with those words, which complete the sentence "NAME must be …".
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator
+
+TEN_YEARS: Final = 315_360_000  # seconds; far enough, and no date made of it overflows anywhere
+
+_COOKIE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 6265, section 4.1.1
+_OTHER_COOKIES = {"remember_me", "language"}
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_COOKIE_PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]{0,1023}")  # visible ASCII but for the semicolon
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Period = Literal["second", "minute", "hour", "day"]
+_SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so much time, `10/minute`."""
+
+    count: int
+    period: Period
+
+    @property
+    def seconds(self) -> int:
+        """The length of the period."""
+        return _SECONDS[self.period]
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.period}"
+
+
+def checked(right: str, parse: Callable[[str], Any]) -> BeforeValidator:
+    """A text goes through `parse`, which raises `ValueError` or `KeyError` for a wrong one."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, str):
+            return value  # made in Python, not read from the environment
+        try:
+            return parse(value)
+        except (ValueError, KeyError):
+            raise ValueError(right) from None
+
+    return BeforeValidator(check)
+
+
+def matching(right: str, pattern: str) -> BeforeValidator:
+    """A text of this form."""
+    return checked(right, lambda text: _full(re.compile(pattern), text))
+
+
+def one_of(literal: Any) -> BeforeValidator:
+    """One of the words of a `Literal`, in capitals or not."""
+    words = {word.lower(): word for word in get_args(literal)}
+    *most, last = words.values()
+    return checked(f"{', '.join(most)} or {last}", lambda text: words[text.lower()])
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A whole number in decimal digits."""
+    return checked(f"a whole number from {low} to {high}", lambda text: _whole(text, low, high))
+
+
+def many(right: str, parse: Callable[[str], Any]) -> BeforeValidator:
+    """Values with commas between them, as a tuple."""
+    return checked(right, lambda text: tuple(parse(part.strip()) for part in text.split(",")))
+
+
+def _full(pattern: re.Pattern[str], text: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    number = int(_full(re.compile(r"[0-9]{1,15}"), text))
+    if not low <= number <= high:
+        raise ValueError
+    return number
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+
+
+def _auto_or_boolean(text: str) -> Literal["auto"] | bool:
+    return "auto" if text.lower() == "auto" else _boolean(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(_full(re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?"), text))
+    if not 0 < seconds <= 300:
+        raise ValueError
+    return seconds
+
+
+def _cookie_name(text: str) -> str:
+    if text.lower().startswith(("__host-", "__secure-")) or text in _OTHER_COOKIES:
+        raise ValueError
+    return _full(_COOKIE_TOKEN, text)
+
+
+def _origin(text: str) -> str:
+    url = urlsplit(text.lower())
+    port = url.port  # raises ValueError for one that is none
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    if url.scheme not in _DEFAULT_PORTS or not re.fullmatch(r"[a-z0-9.:\[\]-]+", host or ""):
+        raise ValueError
+    if text.lower() != f"{url.scheme}://{url.netloc}" or "@" in url.netloc:
+        raise ValueError
+    shown = "" if port is None or port == _DEFAULT_PORTS[url.scheme] else f":{port}"
+    return f"{url.scheme}://{host}{shown}"  # as browsers write it in `Origin`
+
+
+def _rate(text: str) -> Rate:
+    count, _, period = text.lower().partition("/")
+    if period not in _SECONDS:
+        raise ValueError
+    return Rate(_whole(count, 1, 10_000), period)  # type: ignore[arg-type]  # one of the four, as just seen
+
+
+def strong_secret(text: str) -> str:
+    """The text, when it has the form of a secret of 32 random bytes; `ValueError` when it is weak."""
+    if len(set(_full(_SECRET, text))) < 16:
+        raise ValueError
+    return text
+
+
+BOOLEAN = checked("true or false", _boolean)
+AUTO_OR_BOOLEAN = checked("auto, true or false", _auto_or_boolean)
+SECONDS = checked("a number of seconds above 0, at most 300", _seconds)
+PASSWORD = matching("one line of text", r"[^\x00-\x1f\x7f]+")
+HOST = matching("a host name or an address", r"[A-Za-z0-9_.:-]{1,253}")
+PATH = matching("the path of a folder", r"[^\x00-\x1f\x7f]+")
+COOKIE_NAME = checked(
+    "a cookie name (RFC 6265) that does not begin with __Host- or __Secure- and is neither remember_me "
+    "nor language",
+    _cookie_name,
+)
+COOKIE_DOMAIN = checked("a domain such as example.org", lambda text: _full(_DOMAIN, text.lower().lstrip(".")))
+COOKIE_PATH = checked(
+    "a path that begins with / and has no blank, semicolon or control character",
+    lambda text: _full(_COOKIE_PATH, text),
+)
+NETWORKS = many("addresses or networks such as 10.0.0.0/8, with commas between them", ip_network)
+ORIGINS = many("origins such as https://shop.example, with commas between them", _origin)
+RATE = checked("a number from 1 to 10000 and a period, such as 10/minute (second, minute, hour, day)", _rate)
+SECRET = checked(
+    "43 base64url characters, at least 16 of them different; `cart secret` makes such a secret", strong_secret
+)
+SECRETS = many("secrets as in CART_SECRET_KEY, with commas between them", strong_secret)
+
+
+def url_of(*schemes: str) -> BeforeValidator:
+    """A URL with one of these schemes, which may be followed by a kind or driver (`redis+cluster://`)."""
+
+    def parse(text: str) -> str:
+        url = urlsplit(_full(re.compile(r"[a-z0-9+]+://[\x21-\x7e]*"), text))
+        if url.scheme.partition("+")[0] not in schemes:
+            raise ValueError
+        return text
+
+    return checked(f"a URL that begins with one of {', '.join(schemes)}", parse)

@@ -1,0 +1,189 @@
+"""What the settings make of the session store: opened, checked, and prepared for the first request."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+from urllib.parse import unquote, urlsplit
+
+from .catalogue import BUILT_IN, seed
+from .local import LOCAL, ensure_secret
+from .schema import SchemaOutdated, shop_database
+from .session.carriers import CookieCarrier
+from .session.errors import InvalidStoreURL, MissingDriver, SessionError, StoreUnavailable
+from .session.keys import KeyRing
+from .session.probe import Step, ping, round_trip
+from .session.sessions import Sessions
+from .session.stores import BACKENDS, open_store
+from .session.stores.base import Store
+from .session.stores.encrypted import EncryptedStore
+from .settings import Backend, Settings, SettingsError, check_workers, choice_of_store, load
+
+# Stores that a ping would make, and that always answer: so they are asked only when they are used.
+_LOCAL_SCHEMES = ("file", "memory", "cookie", "sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """A backend as `cart backends list` shows it."""
+
+    name: str
+    used: bool
+    built: bool
+    """Whether this version has it."""
+    installed: bool
+    """Whether its driver is there."""
+    milliseconds: float | None
+    """What a ping took; None when there was no answer, or nobody was asked."""
+    remark: str
+
+
+def store_of(settings: Settings) -> Store:
+    """The session store that the settings choose, not yet connected.
+
+    Raises `SettingsError` for one that this version does not have, or whose driver is missing.
+    """
+    variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_BACKEND"
+    built = [backend.name for backend in BACKENDS]
+    if settings.backend not in built:
+        raise SettingsError(
+            f"{variable} chooses {settings.backend}, which this version does not have: "
+            f"it must choose {' or '.join(built)}."
+        )
+    try:
+        store = open_store(
+            settings.store_url, timeout=settings.session_timeout, pool_size=settings.session_pool_size
+        )
+    except (InvalidStoreURL, MissingDriver) as error:
+        raise SettingsError(f"{variable} cannot be used. {error}") from None
+    if settings.session_encrypt and settings.backend != "cookie":
+        return EncryptedStore(store, _key_ring(settings))
+    return store
+
+
+def carrier_of(settings: Settings) -> CookieCarrier | None:
+    """What carries the record in the cookie itself, where the settings choose so. Raises `SettingsError`."""
+    if settings.backend != "cookie":
+        return None
+    return CookieCarrier(_key_ring(settings), settings.session_name)
+
+
+def _key_ring(settings: Settings) -> KeyRing:
+    if not settings.secret_key:
+        raise SettingsError(
+            "CART_SECRET_KEY must be set to encrypt sessions; `cart secret --write` makes one."
+        )
+    return KeyRing(settings.secret_key, *settings.secret_keys_old)
+
+
+@asynccontextmanager
+async def opened_sessions(settings: Settings) -> AsyncIterator[Sessions]:
+    """The sessions of the store that the settings choose, seen from another process than the server's.
+
+    Raises `SettingsError`, also for a store that only the server itself can see.
+    """
+    if settings.backend == "memory":
+        raise SettingsError(
+            "CART_SESSION_BACKEND is memory, whose sessions nobody but the server itself can see: "
+            "it must be another backend for this."
+        )
+    store = store_of(settings)
+    try:
+        yield Sessions(store)
+    finally:
+        await store.close()
+
+
+async def check_store(settings: Settings) -> list[Step]:
+    """A real round trip. Raises `SettingsError`, and `StoreUnavailable` when it fails."""
+    store = store_of(settings)
+    try:
+        return await round_trip(store, timeout=settings.session_timeout)
+    finally:
+        await store.close()
+
+
+async def backend_states(settings: Settings) -> list[BackendState]:
+    """All backends, in the order of the documentation; those that may answer are asked."""
+    return await asyncio.gather(*(_state(name, settings) for name in get_args(Backend)))
+
+
+async def _state(name: str, settings: Settings) -> BackendState:
+    used = name == settings.backend
+    backend = next((backend for backend in BACKENDS if backend.name == name), None)
+    if backend is None:
+        return BackendState(name, used, False, False, None, "not in this version")
+    if not backend.installed:
+        return BackendState(name, used, True, False, None, backend.install_line)
+    theirs = settings if used else load(choice_of_store(name))
+    if not used and urlsplit(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
+        return BackendState(name, used, True, True, None, "needs no server")
+    try:
+        taken = await _ping(theirs)
+    except (SettingsError, SessionError) as error:
+        return BackendState(name, used, True, True, None, str(error))
+    return BackendState(name, used, True, True, taken, "answers")
+
+
+async def _ping(settings: Settings) -> float:
+    store = store_of(settings)
+    try:
+        return await ping(store, timeout=settings.session_timeout)
+    finally:
+        await store.close()
+
+
+def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
+    """Make what is missing; returns the settings with a secret, and a line for each thing that was made.
+
+    Raises `SettingsError`. A server out of reach is no error here: requests get 503 until it is back.
+    """
+    check_workers(settings, workers)
+    with_secret = ensure_secret(settings)
+    store = store_of(with_secret)
+    made = [] if settings.secret_key else [f"A secret key was made and kept in {LOCAL}."]
+    if settings.backend == "file":
+        made += _make_folder(settings, store)
+    made += asyncio.run(_prepare_database(settings))
+    return with_secret, made
+
+
+def _make_folder(settings: Settings, store: Store) -> list[str]:
+    folder = Path(unquote(urlsplit(settings.store_url).path))
+    variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_PATH"
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        for path in reversed(missing):
+            path.mkdir(0o700, exist_ok=True)
+        asyncio.run(_try(store))
+    except OSError as error:
+        raise SettingsError(f"{variable} must name a folder that can be made: {error.strerror}.") from None
+    except StoreUnavailable as error:
+        raise SettingsError(f"{variable} must name a folder that can be written: {error}") from None
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    return [f"The folder {shown} was made for the sessions."] if missing else []
+
+
+async def _prepare_database(settings: Settings) -> list[str]:
+    """The schema, and the first products."""
+    database = shop_database(settings, seed=seed(BUILT_IN))
+    is_new = database.file is not None and not database.file.exists()
+    try:
+        await database.prepare()
+    except SchemaOutdated as error:
+        raise SettingsError(f"DATABASE_URL must name a database that is up to date. {error}") from None
+    except StoreUnavailable as error:
+        if database.file is not None:
+            raise SettingsError(f"DATABASE_URL must name a file that can be made. {error}") from None
+    finally:
+        await database.close()
+    return [f"The database {database.file} was made for users and products."] if is_new else []
+
+
+async def _try(store: Store) -> None:
+    try:
+        await store.ping()
+    finally:
+        await store.close()

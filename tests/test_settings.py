@@ -1,0 +1,314 @@
+"""Settings: where they come from, what they may be, and what is said of those that are wrong."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from cartapp import settings
+from cartapp.setting_types import Rate
+from cartapp.settings import VARIABLES, Settings, SettingsError, load
+
+from .surroundings import enter
+
+SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+OTHER = SECRET[::-1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+def refused(**variables: str) -> str:
+    """The one sentence with which these variables are refused."""
+    with pytest.raises(SettingsError) as refusal:
+        load(variables)
+    (sentence,) = refusal.value.sentences
+    return sentence
+
+
+# -- sources ----------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    found = load()
+    assert (found.session_backend, found.session_ttl, found.session_max_age) == ("file", 3600, 604800)
+    assert (found.session_pool_size, found.session_timeout, found.session_max_bytes) == (10, 2.0, 65536)
+    assert (found.session_name, found.session_samesite, found.session_secure) == (
+        "cart_session",
+        "Lax",
+        "auto",
+    )
+    assert (found.session_httponly, found.session_eager, found.session_encrypt) == (True, False, False)
+    assert (found.session_sweep, found.metrics, found.catalog, found.registration) == (
+        True,
+        False,
+        "open",
+        "open",
+    )
+    assert (found.session_cookie_domain, found.session_cookie_path) == (None, "/")
+    assert (found.database_url, found.login_limit) == ("sqlite+aiosqlite:///data/cart.db", Rate(10, "minute"))
+    assert (found.env, found.log_level, found.production) == ("development", "INFO", False)
+    assert (found.secret_key, found.secret_keys_old, found.trusted_proxies, found.trusted_origins) == (
+        None,
+        (),
+        (),
+        (),
+    )
+    assert found.notices == []
+
+
+def test_each_source_is_stronger_than_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def now(overrides: dict[str, str]) -> tuple[int, str]:
+        found = load(overrides)
+        return found.session_ttl, found.origin("CART_SESSION_TTL")
+
+    assert now({}) == (3600, "default")
+    Path(".env").write_text("CART_SESSION_TTL=1\n")
+    assert now({}) == (1, ".env")
+    Path(".env.local").write_text("export CART_SESSION_TTL='2'  # mine\n")
+    assert now({}) == (2, ".env.local")
+    monkeypatch.setenv("CART_SESSION_TTL", " 3 ")
+    assert now({}) == (3, "environment")
+    assert now({"CART_SESSION_TTL": "4"}) == (4, "command line")
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_an_empty_value_is_none(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("CART_SESSION_TTL=60\nCART_SESSION_URL=\n")
+    monkeypatch.setenv("CART_SESSION_TTL", empty)
+    assert load({"CART_SESSION_TTL": empty}).session_ttl == 60
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().session_ttl = 5  # type: ignore[misc]
+
+
+def test_values_are_taken_literally() -> None:
+    Path(".env").write_text("CART_SESSION_BACKEND=redis\nCART_SESSION_PASSWORD='a${HOME}$b'\n")
+    assert load().session_password == "a${HOME}$b"
+
+
+def test_a_folder_named_env_is_no_settings_file() -> None:
+    Path(".env").mkdir()
+    assert load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"CART_SESSION_TTL=60\nnonsense\n", "Line 2 of .env is not of the form NAME=value."),
+        (b"CART_SESSION_NAME='open\n", "Line 1 of .env is not of the form NAME=value."),
+        (b"CART_SESSION_NAME=\xff\n", ".env is not UTF-8 text."),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(content: bytes, sentence: str) -> None:
+    Path(".env").write_bytes(content)
+    assert refused() == sentence
+
+
+# -- values -----------------------------------------------------------------------------------------------
+
+GOOD = [
+    ("CART_SESSION_EAGER", "TRUE", True),
+    ("CART_SESSION_EAGER", "1", True),
+    ("CART_SESSION_HTTPONLY", "no", False),
+    ("CART_SESSION_HTTPONLY", "0", False),
+    ("CART_SESSION_SECURE", "Auto", "auto"),
+    ("CART_SESSION_SECURE", "yes", True),
+    ("CART_SESSION_SAMESITE", "strict", "Strict"),
+    ("CART_SESSION_TTL", "315360000", 315360000),
+    ("CART_SESSION_TIMEOUT", "0.25", 0.25),
+    ("CART_SESSION_TIMEOUT", "5", 5.0),
+    ("CART_SESSION_PORT", "65535", 65535),
+    ("CART_SESSION_COOKIE_DOMAIN", ".Shop.Example.org", "shop.example.org"),
+    ("CART_SESSION_COOKIE_PATH", "/shop", "/shop"),
+    ("CART_SESSION_URL", "redis+sentinel://a:1,b:2/main/0", "redis+sentinel://a:1,b:2/main/0"),
+    ("CART_SESSION_URL", "memcached://h1:11211,h2:11211", "memcached://h1:11211,h2:11211"),
+    ("CART_SESSION_URL", "mongodb+srv://u:p@h/db", "mongodb+srv://u:p@h/db"),
+    ("CART_SECRET_KEY", SECRET, SECRET),
+    ("CART_SECRET_KEYS_OLD", f"{SECRET}, {OTHER}", (SECRET, OTHER)),
+    ("DATABASE_URL", "mssql+aioodbc://u:p@h/db", "mssql+aioodbc://u:p@h/db"),
+    ("CART_TRUSTED_PROXIES", "10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+    (
+        "CART_TRUSTED_ORIGINS",
+        "https://Shop.example:443,http://[::1]:8080",
+        ("https://shop.example", "http://[::1]:8080"),
+    ),
+    ("CART_LOGIN_LIMIT", "3/HOUR", Rate(3, "hour")),
+    ("CART_ENV", "Production", "production"),
+    ("CART_LOG_LEVEL", "debug", "DEBUG"),
+]
+
+BAD = [
+    ("CART_SESSION_BACKEND", ["files", "redis,file", "sqlite"]),
+    ("CART_SESSION_URL", ["redis", "http://host", "file:data", "redis:///a b", "redis://\x07"]),
+    ("CART_SESSION_HOST", ["a b", "user@host", "host/path", "h?x"]),
+    ("CART_SESSION_PORT", ["0", "65536", "-1", "http"]),
+    ("CART_SESSION_PASSWORD", ["a\nb", "a\x00b"]),
+    ("CART_SESSION_DATABASE", ["a/b", "a b"]),
+    ("CART_SESSION_COLLECTION", ["a b", "$x"]),
+    ("CART_SESSION_PATH", ["a\x00b", "a\nb"]),
+    ("CART_SESSION_POOL_SIZE", ["0", "1.5", "1001", "１０", "1_0", "+1"]),
+    ("CART_SESSION_TIMEOUT", ["0", "-1", "nan", "inf", "1e1", "301", "0.0", "2s"]),
+    ("CART_SESSION_EAGER", ["on", "2", "truee"]),
+    ("CART_SESSION_TTL", ["0", "-5", "1h", "3600.0", "99999999999999999999"]),
+    ("CART_SESSION_MAX_AGE", ["0", "x"]),
+    (
+        "CART_SESSION_NAME",
+        ["a b", "a;b", "a=b", "naïve", "__Host-x", "__secure-x", "remember_me", "language"],
+    ),
+    ("CART_SESSION_SAMESITE", ["Loose"]),
+    ("CART_SESSION_HTTPONLY", ["maybe"]),
+    ("CART_SESSION_SECURE", ["never"]),
+    ("CART_SESSION_COOKIE_DOMAIN", ["a;b", "-a.org", "a..b", "http://a.org", "a" * 64, "x\n.org"]),
+    ("CART_SESSION_COOKIE_PATH", ["shop", "/a;b", "/a b", "/\x7f"]),
+    ("CART_SESSION_MAX_BYTES", ["63", "16777217"]),
+    ("CART_SESSION_ENCRYPT", ["aes"]),
+    ("CART_SESSION_SWEEP", ["hourly"]),
+    (
+        "CART_SECRET_KEY",
+        ["short", "a" * 43, SECRET[:-1], SECRET + "x", SECRET[:-1] + "=", "0123456789abcde" * 3],
+    ),
+    ("CART_SECRET_KEYS_OLD", [f"{SECRET},short", f"{SECRET},,{OTHER}", f"{SECRET},"]),
+    ("DATABASE_URL", ["data/cart.db", "oracle://h/db", "postgres://h/db"]),
+    ("CART_CATALOG", ["shut"]),
+    ("CART_REGISTRATION", ["true"]),
+    ("CART_METRICS", ["prometheus"]),
+    ("CART_TRUSTED_PROXIES", ["*", "localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1,"]),
+    (
+        "CART_TRUSTED_ORIGINS",
+        ["*", "shop.example", "https://a/", "https://a/b", "ftp://a", "https://u@a", "https://a:x", "null"],
+    ),
+    ("CART_LOGIN_LIMIT", ["10", "0/minute", "10/week", "10001/day", "ten/minute", "10/minute/2"]),
+    ("CART_ENV", ["staging"]),
+    ("CART_LOG_LEVEL", ["LOUD"]),
+]
+
+NEVER_SHOWN = ("_URL", "_PASSWORD", "_KEY", "_KEYS_OLD")
+
+
+@pytest.mark.parametrize(("variable", "text", "value"), GOOD)
+def test_good_values(variable: str, text: str, value: object) -> None:
+    field = next(field for field, name in VARIABLES.items() if name == variable)
+    assert getattr(load({variable: text}), field) == value
+
+
+@pytest.mark.parametrize(("variable", "text"), [(name, text) for name, texts in BAD for text in texts])
+def test_bad_values_are_refused_by_name(variable: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = refused(**{variable: text})
+    assert sentence.startswith(f"{variable} must be ")
+    assert sentence.endswith("(from the command line).")
+    assert sentence.isprintable()
+    assert (repr(text) in sentence) is not variable.endswith(NEVER_SHOWN)
+
+
+def test_every_setting_has_a_bad_value_above() -> None:
+    assert {name for name, _ in BAD} == set(VARIABLES.values())
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CART_SESION_TTL", "5")
+    Path(".env.local").write_text("CART_SESSION_TTL=x\nCART_ENV=y\n")
+    with pytest.raises(SettingsError) as refusal:
+        load()
+    assert refusal.value.sentences == (
+        "CART_SESION_TTL (from the environment) is no setting; did you mean CART_SESSION_TTL?",
+        "CART_SESSION_TTL must be a whole number from 1 to 315360000, not 'x' (from .env.local).",
+        "CART_ENV must be development or production, not 'y' (from .env.local).",
+    )
+
+
+def test_secrets_are_in_no_message_and_no_repr() -> None:
+    given = {
+        "CART_SECRET_KEY": SECRET,
+        "CART_SECRET_KEYS_OLD": OTHER,
+        "CART_SESSION_PASSWORD": "hush-hush",
+        "DATABASE_URL": "postgresql+asyncpg://u:hush-hush@h/db",
+    }
+    found = load({**given, "CART_SESSION_URL": "redis://:hush-hush@h"})
+    for text in (repr(found), str(found), str(settings.shown(found))):
+        assert not [secret for secret in (SECRET, OTHER, "hush-hush") if secret in text]
+    assert SECRET not in refused(CART_SECRET_KEY=SECRET + "x")
+    assert "hush-hush" not in refused(CART_SESSION_URL="http://:hush-hush@h")
+
+
+def test_a_cookie_for_other_sites_must_be_secure() -> None:
+    assert refused(CART_SESSION_SAMESITE="none") == (
+        "CART_SESSION_SECURE must be true when CART_SESSION_SAMESITE is None."
+    )
+    assert load({"CART_SESSION_SAMESITE": "none", "CART_SESSION_SECURE": "true"}).session_samesite == "None"
+
+
+# -- unknown names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [".env", ".env.local"])
+def test_unknown_names_in_files_are_refused(file: str) -> None:
+    Path(file).write_text("OTHER=1\nCART_SESSION_COOKIE_NAM=x\n")
+    assert refused().startswith(
+        f"CART_SESSION_COOKIE_NAM (from {file}) is no setting; did you mean CART_SESSION_"
+    )
+
+
+def test_an_unknown_name_like_no_other_is_refused_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CART_WHEELS", "4")
+    assert refused() == "CART_WHEELS (from the environment) is no setting."
+
+
+def test_names_for_tests_and_links_to_services_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    links = {
+        "CART_SERVICE_HOST": "10.0.0.1",
+        "CART_SERVICE_PORT": "80",
+        "CART_SERVICE_PORT_HTTP": "80",
+        "CART_PORT": "tcp://10.0.0.1:80",
+        "CART_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "CART_PORT_80_TCP_PROTO": "tcp",
+        "CART_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+    }
+    for name, value in {**links, "CART_TEST_REDIS": "redis://localhost"}.items():
+        monkeypatch.setenv(name, value)
+    assert load() == Settings()
+    monkeypatch.setenv("CART_PORT", "8000")
+    assert refused().startswith("CART_PORT (from the environment) is no setting")
+
+
+# -- .env -------------------------------------------------------------------------------------------------
+
+SHIPPED = Path(__file__).parent.parent / ".env"
+
+
+def test_the_shipped_file_names_every_setting_once() -> None:
+    lines = SHIPPED.read_text().splitlines()
+    named = [
+        line.lstrip("#").partition("=")[0] for line in lines if "=" in line and not line.startswith("# ")
+    ]
+    assert sorted(named) == sorted(VARIABLES.values())
+
+
+def test_the_shipped_file_holds_the_defaults_and_no_secret() -> None:
+    values = dotenv_values(SHIPPED)
+    defaults = settings.shown(Settings())
+    assert set(values) == {name for name, value in defaults.items() if value not in (None, [])}
+    Path(".env").write_bytes(SHIPPED.read_bytes())
+    found = load()
+    assert found.model_dump() == Settings().model_dump()
+    assert all(found.origin(name) == ".env" for name in values)
+    assert found.notices == []
+
+
+def test_every_setting_in_the_shipped_file_is_explained() -> None:
+    described = False
+    unexplained = []
+    for line in SHIPPED.read_text().splitlines():
+        if line.startswith("# ") or not line:
+            described = line.startswith("# ")
+        elif not described:
+            unexplained.append(line)
+    assert unexplained == [
+        "CART_SESSION_NAME=cart_session",
+    ]
