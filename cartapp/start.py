@@ -1,7 +1,7 @@
 """What the settings make of the session store: opened, checked, and prepared for the first request."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from .session.sessions import Sessions
 from .session.stores import BACKENDS, open_store
 from .session.stores.base import Store
 from .session.stores.encrypted import EncryptedStore
+from .session.transfer import Copied, copy_sessions
 from .settings import Backend, Settings, SettingsError, check_workers, choice_of_store, load
 
 # Stores that a ping would make, and that always answer: so they are asked only when they are used.
@@ -94,6 +95,28 @@ async def opened_sessions(settings: Settings) -> AsyncIterator[Sessions]:
         yield Sessions(store)
     finally:
         await store.close()
+
+
+async def copy_between(source: str, target: str, progress: Callable[[Copied], None]) -> Copied:
+    """Copy the live sessions of one backend, by name or URL, to another; see `copy_sessions`.
+
+    Raises `SettingsError`, `StoreNotSupported` where the source cannot list, and `StoreUnavailable`.
+    """
+    chosen = [load(choice_of_store(name)) for name in (source, target)]
+    for settings in chosen:
+        if settings.backend in ("memory", "cookie"):
+            raise SettingsError(
+                f"Sessions cannot be copied from or to {settings.backend}: "
+                "they are in the server's memory, or in the browsers."
+            )
+    if chosen[0].store_url == chosen[1].store_url:
+        raise SettingsError("The two backends must differ: these are one and the same store.")
+    origin, destination = [store_of(settings) for settings in chosen]
+    try:
+        return await copy_sessions(origin, destination, progress=progress)
+    finally:
+        await origin.close()
+        await destination.close()
 
 
 async def check_store(settings: Settings) -> list[Step]:

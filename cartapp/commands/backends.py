@@ -62,6 +62,29 @@ def check(
     output.console().print(output.table(("STEP", "MS"), rows, numbers=("MS",)))
 
 
+@app.command("copy")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A backend or a URL.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="A backend or a URL.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy all live sessions, so that nobody is logged out; harmless when done again."""
+    import asyncio
+    from dataclasses import asdict
+
+    from ..start import copy_between
+
+    with output.progress("Copying") as show:
+        copied = asyncio.run(copy_between(source, target, lambda so_far: show(so_far.seen)))
+    if as_json:
+        output.print_json(asdict(copied))
+        return
+    replaced = f"{copied.replaced} replaced by a later use"
+    typer.echo(f"{copied.created} sessions copied, {replaced}, {copied.kept} kept as they were.")
+    if copied.unreadable:
+        output.note(f"{copied.unreadable} were unreadable and not copied.")
+
+
 @app.command("use")
 def use(name: Annotated[str, typer.Argument(help="The backend's name; see `cart backends list`.")]) -> None:
     """Choose the backend: writes CART_SESSION_BACKEND into .env.local."""

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -80,13 +80,15 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 @contextmanager
-def progress(description: str) -> Iterator[None]:
-    """A bar on standard error while long work goes on, where that is a terminal."""
+def progress(description: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while long work goes on, where that is a terminal; call it with the count."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda _: None
         return
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Progress(console=console(stderr=True), transient=True) as bar:
-        bar.add_task(description, total=None)
-        yield
+    count = TextColumn("{task.completed}")
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda count: bar.update(task, completed=count)

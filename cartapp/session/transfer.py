@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import UnreadableRecord
+from .errors import StoreNotSupported, UnreadableRecord
 from .hooks import logger
 from .record import Record
 from .stores.base import Listable, Store
@@ -31,9 +31,10 @@ async def copy_sessions(
     """Copy every live session with its expiry and user; `source` must be `Listable`.
 
     Where both stores have a session the later last use wins. Done twice it changes nothing; interrupted and
-    done again it completes. Raises `StoreUnavailable`.
+    done again it completes. Raises `StoreNotSupported` and `StoreUnavailable`.
     """
-    assert isinstance(source, Listable)  # noqa: S101 - the caller's mistake, not the user's
+    if not isinstance(source, Listable):
+        raise StoreNotSupported(f"The {source.name} backend cannot list its sessions.")
     copied = Copied()
     async for summary in source.scan():
         try:
