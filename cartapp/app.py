@@ -7,18 +7,32 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
-from cartapp.catalogue import BUILT_IN, Catalogue
-from cartapp.session import CookieOptions, SessionMiddleware
-from cartapp.session.stores.base import Store
+from cartapp.accounts import Accounts, Limit
+from cartapp.catalogue import BUILT_IN, Catalogue, seed
+from cartapp.local import ensure_secret
+from cartapp.schema import shop_database
+from cartapp.session import CookieOptions, SessionMiddleware, Sessions
+from cartapp.session.stores.base import Purgeable, Store
+from cartapp.session.sweeper import Sweeper
 from cartapp.settings import Settings, load
-from cartapp.start import store_of
-from cartapp.web import errors, static
+from cartapp.start import carrier_of, store_of
+from cartapp.web import errors, static, users
 from cartapp.web.layers.body_limit import BodyLimit
 from cartapp.web.layers.catch_all import CatchAll
 from cartapp.web.layers.cross_origin import CrossOriginCheck
 from cartapp.web.layers.head import Head
+from cartapp.web.layers.remember_me import RememberMe
 from cartapp.web.layers.security_headers import SecurityHeaders
-from cartapp.web.routes import cart_api, docs, health, language_api, session_api, shop_pages
+from cartapp.web.routes import (
+    accounts_entry,
+    accounts_own,
+    cart_api,
+    docs,
+    health,
+    language_api,
+    session_api,
+    shop_pages,
+)
 
 API_VERSION = "1.0"
 """Of the HTTP interface, not of the package."""
@@ -28,6 +42,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     session_api.router,
     language_api.router,
     shop_pages.router,
+    accounts_entry.router,
+    accounts_own.pages,
+    accounts_own.api,
     health.router,
     docs.router,
 )
@@ -35,19 +52,27 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Without `settings` they are read from the environment; raises `SettingsError`."""
-    settings = settings or load()
+    settings = settings or ensure_secret(load())
     store = store_of(settings)
+    database = shop_database(settings, seed=seed(BUILT_IN))
+    accounts = Accounts(
+        database,
+        limit=Limit(settings.login_limit.count, settings.login_limit.seconds),
+        session_age=settings.session_max_age,
+    )
     app = FastAPI(
         title="cartapp",
         version=API_VERSION,
         description="A shopping cart on a session layer that keeps every change.",
         openapi_url=None,  # the document and its page are routes of our own, with assets of our own
         redirect_slashes=False,
-        middleware=_layers(settings, store),
+        middleware=_layers(settings, store, accounts),
         lifespan=_lifespan,
     )
-    app.state.settings, app.state.store, app.state.catalogue = settings, store, Catalogue(BUILT_IN)
+    app.state.settings, app.state.store, app.state.sessions = settings, store, Sessions(store)
+    app.state.database, app.state.accounts, app.state.catalogue = database, accounts, Catalogue(database)
     errors.install(app)
+    users.install(app)
     for router in ROUTERS:
         # One flat list: an included router is matched twice a request and hides its methods from `Allow`.
         app.router.routes.extend(router.routes)
@@ -55,14 +80,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _layers(settings: Settings, store: Store) -> list[Middleware]:
+def _layers(settings: Settings, store: Store, accounts: Accounts) -> list[Middleware]:
     """The layers around the router, the outermost first."""
     return [
         Middleware(SecurityHeaders, hsts=settings.production),
         Middleware(CatchAll),
         Middleware(BodyLimit),
         Middleware(CrossOriginCheck, trusted=settings.trusted_origins),
-        Middleware(SessionMiddleware, **_session_options(settings), store=store),
+        Middleware(RememberMe, secure=settings.session_secure),
+        Middleware(
+            SessionMiddleware,
+            **_session_options(settings),
+            store=store,
+            carrier=carrier_of(settings),
+            is_current=accounts.is_current,
+        ),
         Middleware(Head),
     ]
 
@@ -89,7 +121,15 @@ def _session_options(settings: Settings) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    store, database, accounts = app.state.store, app.state.database, app.state.accounts
+    swept = (store, accounts) if app.state.settings.session_sweep else ()
+    sweepers = [Sweeper(one) for one in swept if isinstance(one, Purgeable)]
+    for sweeper in sweepers:
+        sweeper.start()
     try:
         yield
     finally:
-        await app.state.store.close()
+        for sweeper in sweepers:
+            await sweeper.stop()
+        await store.close()
+        await database.close()

@@ -4,8 +4,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from cartapp.settings import Settings
 
 HTTPS = "https://testserver"
 KEYBOARD: dict[str, Any] = {"product_id": 1, "name": "Wireless Keyboard", "price": 79.99, "quantity": 1}
+ALICE = {"name": "Alice", "email": "alice@example.com", "password": "a long phrase of mine"}
 HUB: dict[str, Any] = {"product_id": 2, "name": "USB-C Hub", "price": 49.99, "quantity": 2}
 EMPTY = {"items": [], "item_count": 0, "unique_items": 0, "total": 0.0}
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-_IN_PATH = {"product_id": "1", "key": "theme"}
+_IN_PATH = {"product_id": "1", "key": "theme", "handle": "A" * 22}
+_FOLDER = tempfile.TemporaryDirectory(prefix="cart-test-")  # removed when the tests end
+_numbers = count()
 
 
 def line(product: dict[str, Any], subtotal: float, **other: Any) -> dict[str, Any]:
@@ -31,8 +36,9 @@ def line(product: dict[str, Any], subtotal: float, **other: Any) -> dict[str, An
 
 
 def shop_app(**settings: Any) -> FastAPI:
-    """The application on a store in memory, or as `settings` say."""
-    return create_app(Settings(**({"session_backend": "memory"} | settings)))
+    """The application on a store in memory and a database of its own, or as `settings` say."""
+    default = {"session_backend": "memory", "database_url": f"sqlite:///{_FOLDER.name}/{next(_numbers)}.db"}
+    return create_app(Settings(**(default | settings)))
 
 
 def browser(app: FastAPI, base_url: str = HTTPS, **options: Any) -> httpx.AsyncClient:

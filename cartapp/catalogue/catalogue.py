@@ -1,8 +1,15 @@
-"""Looking products up."""
+"""The products of `DATABASE_URL`: looking them up, and replacing them all."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from cartapp.schema import ShopDatabase
 
 from .product import Product
+from .tables import PRODUCTS
+
+_COLUMNS = (PRODUCTS.c.id, PRODUCTS.c.name, PRODUCTS.c.price, PRODUCTS.c.description)
 
 
 class NoSuchProduct(LookupError):
@@ -13,23 +20,56 @@ class NoSuchProduct(LookupError):
 
 
 class Catalogue:
-    """The products in their order of display. Its questions are asynchronous, as a database's are."""
+    """The products in their order of display. Every method may raise `StoreUnavailable`."""
 
-    def __init__(self, products: Iterable[Product]) -> None:
-        self._products = {product.id: product for product in products}
+    def __init__(self, database: ShopDatabase) -> None:
+        self._database = database
 
     async def product(self, product_id: int) -> Product:
         """One product. Raises `NoSuchProduct`."""
-        try:
-            return self._products[product_id]
-        except KeyError:
-            raise NoSuchProduct from None
+        rows = await self._database.fetch(select(*_COLUMNS).where(PRODUCTS.c.id == product_id))
+        if not rows:
+            raise NoSuchProduct
+        return Product(**rows[0]._mapping)
 
     async def count(self) -> int:
         """How many products there are."""
-        return len(self._products)
+        ((number,),) = await self._database.fetch(select(func.count()).select_from(PRODUCTS))
+        return int(number)
 
     async def page(self, number: int, size: int) -> list[Product]:
         """The products of one page; pages count from 1."""
-        first = (number - 1) * size
-        return list(self._products.values())[first : first + size]
+        ordered = select(*_COLUMNS).order_by(PRODUCTS.c.place, PRODUCTS.c.id)
+        return [
+            Product(**row._mapping)
+            for row in await self._database.fetch(ordered.limit(size).offset((number - 1) * size))
+        ]
+
+    async def replace(self, products: Sequence[Product]) -> int:
+        """Let these be all products there are; returns how many there were that are gone."""
+
+        def replace(connection: Connection) -> int:
+            before = set(connection.execute(select(PRODUCTS.c.id)).scalars())
+            connection.execute(delete(PRODUCTS))
+            _add(connection, products)
+            return len(before - {product.id for product in products})
+
+        return await self._database.run(replace)
+
+
+def seed(products: Sequence[Product]) -> Callable[[Connection], None]:
+    """The first step of a new shop: a table without products gets these."""
+
+    def add_to_empty(connection: Connection) -> None:
+        if connection.execute(select(PRODUCTS.c.id).limit(1)).first() is None:
+            _add(connection, products)
+
+    return add_to_empty
+
+
+def _add(connection: Connection, products: Sequence[Product]) -> None:
+    rows = [
+        {"id": one.id, "place": place, "name": one.name, "price": one.price, "description": one.description}
+        for place, one in enumerate(products)
+    ]
+    connection.execute(insert(PRODUCTS), rows)

@@ -1,4 +1,4 @@
-"""The products of a shop that has no database yet."""
+"""The products that a new shop begins with."""
 
 from .product import Product
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import NoSuchProduct
 from cartapp.session import SessionError
@@ -33,12 +34,27 @@ _SENTENCES = {404: "Not found", 405: "Method not allowed"}
 class Refused(Exception):
     """A request that is not carried out: the status, one sentence, and perhaps a list of what is wrong."""
 
-    def __init__(self, status: int, sentence: str, details: list[Any] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        details: list[Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(sentence)
-        self.status, self.sentence, self.details = status, sentence, details
+        self.status, self.sentence, self.details, self.headers = status, sentence, details, headers or {}
 
 
-RULES: Mapping[type[Exception], int] = {NotInCart: 404, NoSuchProduct: 404, CartFull: 409}
+RULES: Mapping[type[Exception], int] = {
+    NotInCart: 404,
+    NoSuchProduct: 404,
+    CartFull: 409,
+    InvalidCredentials: 401,
+    WrongPassword: 403,
+    WeakPassword: 400,
+    EmailTaken: 409,
+    TooManyAttempts: 429,
+}
 """The status of each rule of the shop that can be broken."""
 
 REFUSALS: tuple[type[Exception], ...] = (Refused, *RULES)
@@ -47,7 +63,10 @@ REFUSALS: tuple[type[Exception], ...] = (Refused, *RULES)
 
 def refused(error: Exception) -> Refused:
     """A broken rule, in the words of HTTP."""
-    return error if isinstance(error, Refused) else Refused(RULES[type(error)], str(error))
+    if isinstance(error, Refused):
+        return error
+    retry = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyAttempts) else None
+    return Refused(RULES[type(error)], str(error), headers=retry)
 
 
 def error_response(
@@ -109,7 +128,9 @@ def _allowed(request: Request, error: HTTPException) -> str:
 
 async def _refused(request: Request, error: Exception) -> Response:
     what = refused(error)
-    return error_response(request.scope, what.status, what.sentence, details=what.details)
+    return error_response(
+        request.scope, what.status, what.sentence, details=what.details, headers=what.headers
+    )
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

@@ -17,6 +17,17 @@ FORM_PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """For routes that answer with pages."""
 
+TO_LOGIN: dict[int | str, dict[str, Any]] = {303: {"description": "Nobody is logged in: on to the log-in"}}
+"""For pages that are a user's own."""
+
+
+def json_answer(model: type[BaseModel]) -> dict[str, Any]:
+    """What a JSON client gets where others are sent on to a page."""
+    return {
+        "description": "Done, for a JSON client",
+        "content": {"application/json": {"schema": model.model_json_schema()}},
+    }
+
 
 def form_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of a route that takes a form or JSON."""

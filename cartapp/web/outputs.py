@@ -69,6 +69,37 @@ class LanguageAnswer(BaseModel):
     language: str
 
 
+class UserAnswer(BaseModel):
+    """Who is logged in."""
+
+    id: str
+    name: str
+
+
+class Entered(BaseModel):
+    """A log-in or a registration."""
+
+    message: str
+    user: UserAnswer
+
+
+class OwnSessionAnswer(BaseModel):
+    """One of the user's sessions."""
+
+    handle: str
+    browser: str
+    created: str
+    last_seen: str
+    current: bool
+
+
+class OwnSessionsAnswer(BaseModel):
+    """The user's sessions; the note says why some may be missing."""
+
+    sessions: list[OwnSessionAnswer]
+    note: str | None = None
+
+
 class Health(BaseModel):
     """The process runs, or is ready."""
 

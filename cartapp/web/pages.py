@@ -13,6 +13,7 @@ from .errors import Refused, refused
 from .inputs import THEMES
 from .languages import page_language
 from .templating import page
+from .users import user_of
 from .visitor import cart_of, preferences_of, profile_of
 
 FLASH_OF_CART, FLASH_OF_PREFERENCES, FLASH_OF_PROFILE = "cart", "preferences", "message"
@@ -28,15 +29,15 @@ async def shop_page(
     pages = max(1, -(-await catalogue.count() // size))
     number = _page_number(request.query_params.get("page", ""), pages)
     context = {"products": await catalogue.page(number, size), "page": number, "pages": pages}
-    return _page("shop.html", request, session, context, problem)
+    return rendered("shop.html", request, session, context, problem)
 
 
 async def cart_page(
     request: Request, session: Session, problem: Refused | None = None, _fields: Any = None
 ) -> Response:
     """The cart, with its forms."""
-    context = {"cart": cart_of(session), "flashes": await _take_flashes(session, FLASH_OF_CART)}
-    return _page("cart.html", request, session, context, problem)
+    context = {"cart": cart_of(session), "flashes": await take_flashes(session, FLASH_OF_CART)}
+    return rendered("cart.html", request, session, context, problem)
 
 
 async def preferences_page(
@@ -47,11 +48,11 @@ async def preferences_page(
 ) -> Response:
     """The preferences; after a refusal, what was typed."""
     context = {
-        "preferences": preferences_of(session) | _typed(fields, ("language", "theme", "items_per_page")),
+        "preferences": preferences_of(session) | typed(fields, ("language", "theme", "items_per_page")),
         "themes": THEMES,
-        "flashes": await _take_flashes(session, FLASH_OF_PREFERENCES),
+        "flashes": await take_flashes(session, FLASH_OF_PREFERENCES),
     }
-    return _page("preferences.html", request, session, context, problem)
+    return rendered("preferences.html", request, session, context, problem)
 
 
 async def profile_page(
@@ -61,12 +62,14 @@ async def profile_page(
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """Name and e-mail address; after a refusal, what was typed."""
+    user = user_of(request)
+    profile = {"name": user.name, "email": user.email} if user else profile_of(session)
     context = {
-        "profile": profile_of(session),
-        "typed": profile_of(session) | _typed(fields, ("name", "email")),
-        "flashes": await _take_flashes(session, FLASH_OF_PROFILE),
+        "profile": profile,
+        "typed": profile | typed(fields, ("name", "email")),
+        "flashes": await take_flashes(session, FLASH_OF_PROFILE),
     }
-    return _page("profile.html", request, session, context, problem)
+    return rendered("profile.html", request, session, context, problem)
 
 
 def refusal(request: Request, error: Exception) -> Refused:
@@ -76,19 +79,23 @@ def refusal(request: Request, error: Exception) -> Refused:
     return refused(error)
 
 
-def _page(
+def rendered(
     template: str, request: Request, session: Session, context: dict[str, Any], problem: Refused | None
 ) -> Response:
+    """A page with what all of them show, and perhaps a problem."""
     common = {
         "language": page_language(session.get("language"), request.headers),
         "theme": preferences_of(session)["theme"],
         "item_count": cart_of(session).item_count,
+        "user": user_of(request),
         "problem": problem.sentence if problem else None,
     }
-    return page(template, common | context, problem.status if problem else 200)
+    answer = page(template, common | context, problem.status if problem else 200)
+    answer.headers.update(problem.headers if problem else {})
+    return answer
 
 
-async def _take_flashes(session: Session, key: str) -> list[tuple[str, str]]:
+async def take_flashes(session: Session, key: str) -> list[tuple[str, str]]:
     """All messages that wait for this page, each with its category; nobody else gets them."""
     flashes: list[tuple[str, str]] = []
     while True:
@@ -98,7 +105,8 @@ async def _take_flashes(session: Session, key: str) -> list[tuple[str, str]]:
         flashes.append((message, category or "info"))
 
 
-def _typed(fields: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, str]:
+def typed(fields: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, str]:
+    """What was typed into a form that is shown again."""
     return {name: str(fields[name]) for name in names if fields and fields.get(name) is not None}
 
 

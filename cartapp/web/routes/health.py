@@ -23,13 +23,18 @@ async def alive() -> JSONAnswer:
 
 @router.get("/readyz", response_model=Health, responses=PROBLEMS)
 async def ready(request: Request) -> Response:
-    """The session store answers; 503 otherwise."""
-    state = request.app.state
-    try:
-        async with asyncio.timeout(state.settings.session_timeout):
-            await state.store.ping()
-    except (StoreUnavailable, TimeoutError) as error:
-        logger.warning("Not ready: the %s session store gave no answer: %r", state.store.name, error)
-        sentence = f"Not ready: the session store ({state.store.name}) cannot be reached"
-        return error_response(request.scope, 503, sentence, headers={"Retry-After": "1"})
+    """The session store and the database answer; 503 otherwise."""
+    store, settings = request.app.state.store, request.app.state.settings
+    parts = {
+        f"the session store ({store.name})": store.ping,
+        "the database of accounts and products": request.app.state.database.ping,
+    }
+    for name, ping in parts.items():
+        try:
+            async with asyncio.timeout(settings.session_timeout):
+                await ping()
+        except (StoreUnavailable, TimeoutError) as error:
+            logger.warning("Not ready: %s gave no answer: %r", name, error)
+            sentence = f"Not ready: {name} cannot be reached"
+            return error_response(request.scope, 503, sentence, headers={"Retry-After": "1"})
     return JSONAnswer({"status": "ready"})

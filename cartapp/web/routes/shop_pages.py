@@ -9,8 +9,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.cart import CartItem
 from cartapp.session import Session
-from cartapp.session.fastapi import SessionDep
 
+from ..account_inputs import UserProfile
 from ..body import read_fields
 from ..errors import REFUSALS, Refused, validated
 from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
@@ -25,6 +25,7 @@ from ..pages import (
     refusal,
     shop_page,
 )
+from ..users import VisitorDep, change_user, user_of
 from ..visitor import change_cart, change_profile, clear_cart, set_preferences
 
 router = APIRouter(tags=["Pages"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
@@ -57,25 +58,25 @@ async def submitted(
 
 
 @router.get("/")
-async def shop(request: Request, session: SessionDep) -> Response:
+async def shop(request: Request, session: VisitorDep) -> Response:
     """The catalogue."""
     return await shop_page(request, session)
 
 
 @router.get("/cart")
-async def cart(request: Request, session: SessionDep) -> Response:
+async def cart(request: Request, session: VisitorDep) -> Response:
     """The cart."""
     return await cart_page(request, session)
 
 
 @router.get("/preferences")
-async def preferences(request: Request, session: SessionDep) -> Response:
+async def preferences(request: Request, session: VisitorDep) -> Response:
     """The preferences."""
     return await preferences_page(request, session)
 
 
 @router.get("/profile")
-async def profile(request: Request, session: SessionDep) -> Response:
+async def profile(request: Request, session: VisitorDep) -> Response:
     """Name and e-mail address, and once the message that they were changed."""
     return await profile_page(request, session)
 
@@ -83,7 +84,7 @@ async def profile(request: Request, session: SessionDep) -> Response:
 @router.post(
     "/cart/add", **SEE_OTHER, openapi_extra=form_body(CatalogueItem, {"product_id": 1, "quantity": 2})
 )
-async def add_to_cart(request: Request, session: SessionDep) -> Response:
+async def add_to_cart(request: Request, session: VisitorDep) -> Response:
     """Put a product of the catalogue into the cart."""
 
     async def add(item: CatalogueItem) -> None:
@@ -96,7 +97,7 @@ async def add_to_cart(request: Request, session: SessionDep) -> Response:
 
 
 @router.post("/cart/clear", **SEE_OTHER)
-async def empty_cart(request: Request, session: SessionDep) -> Response:
+async def empty_cart(request: Request, session: VisitorDep) -> Response:
     """Empty the cart."""
 
     async def clear(_nothing: Input) -> None:
@@ -107,7 +108,7 @@ async def empty_cart(request: Request, session: SessionDep) -> Response:
 
 
 @router.post("/cart/{product_id}", **SEE_OTHER, openapi_extra=form_body(NewQuantity, {"quantity": 3}))
-async def set_quantity(product_id: ProductInPath, request: Request, session: SessionDep) -> Response:
+async def set_quantity(product_id: ProductInPath, request: Request, session: VisitorDep) -> Response:
     """Set how many there are of a product; 0 removes it."""
 
     async def change(wanted: NewQuantity) -> None:
@@ -122,7 +123,7 @@ async def set_quantity(product_id: ProductInPath, request: Request, session: Ses
     **SEE_OTHER,
     openapi_extra=form_body(Preferences, {"language": "fr", "theme": "dark", "items_per_page": 50}),
 )
-async def save_preferences(request: Request, session: SessionDep) -> Response:
+async def save_preferences(request: Request, session: VisitorDep) -> Response:
     """Save the preferences."""
 
     async def save(chosen: Preferences) -> None:
@@ -137,11 +138,17 @@ async def save_preferences(request: Request, session: SessionDep) -> Response:
     **SEE_OTHER,
     openapi_extra=form_body(Profile, {"name": "Alice", "email": "alice@example.com"}),
 )
-async def update_profile(request: Request, session: SessionDep) -> Response:
-    """Change name and e-mail address; of a guest they are kept in the session."""
+async def update_profile(request: Request, session: VisitorDep) -> Response:
+    """Change name and e-mail address: a guest's in the session; a user's address takes the password."""
 
     async def update(changed: Profile) -> None:
         change_profile(session, changed)
         session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
 
-    return await submitted(request, session, Profile, update, again=profile_page, then="/profile")
+    async def update_user(changed: UserProfile) -> None:
+        await change_user(request, changed)
+        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
+
+    if user_of(request) is None:
+        return await submitted(request, session, Profile, update, again=profile_page, then="/profile")
+    return await submitted(request, session, UserProfile, update_user, again=profile_page, then="/profile")

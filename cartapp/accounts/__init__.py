@@ -1,0 +1,35 @@
+"""Users, their passwords and log-ins, remembered devices, and limits for guessing."""
+
+from .accounts import Accounts, LoggedIn
+from .administration import UserAdministration
+from .attempts import Limit
+from .errors import (
+    AccountError,
+    EmailTaken,
+    InvalidCredentials,
+    NoSuchUser,
+    TooManyAttempts,
+    WeakPassword,
+    WrongPassword,
+)
+from .logins import TOKEN_LIFE, Recognised, Token, parse_token
+from .users import User
+
+__all__ = [
+    "TOKEN_LIFE",
+    "AccountError",
+    "Accounts",
+    "EmailTaken",
+    "InvalidCredentials",
+    "Limit",
+    "LoggedIn",
+    "NoSuchUser",
+    "Recognised",
+    "Token",
+    "TooManyAttempts",
+    "User",
+    "UserAdministration",
+    "WeakPassword",
+    "WrongPassword",
+    "parse_token",
+]

@@ -1,0 +1,137 @@
+"""Attempts at passwords, counted in the database, so that all workers count together.
+
+The generic cell rate algorithm (ITU-T I.371): a subject's `next_due` is the moment at which its next attempt
+would be due if attempts came evenly. Each attempt moves it on by one step; one that would move it more than a
+period ahead of now is refused. A full period's attempts can come at once; after that one a step.
+
+What is counted is an account, whether there is one or not, and the client's network. So that nobody can lock
+an owner out by guessing on purpose, attempts from a network from which somebody logged in to the account
+lately are counted apart from those of the rest of the world.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final
+
+from sqlalchemy import BigInteger, Connection, case, cast, delete, insert, select, update
+
+from .errors import TooManyAttempts
+from .tables import ATTEMPTS
+
+KNOWN_FOR: Final = 30 * 24 * 60 * 60 * 1000
+"""Milliseconds for which a network is known to an account after a log-in."""
+
+NETWORK_FACTOR: Final = 3
+"""How many times an account's attempts a network has."""
+
+_TRIES = 10
+_MICROSECONDS = 1000  # in a millisecond; a step of 10000/second would not be a whole one
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many attempts in so many seconds."""
+
+    count: int
+    seconds: int
+
+    @property
+    def period(self) -> int:
+        """In microseconds."""
+        return self.seconds * 1_000_000
+
+    @property
+    def step(self) -> int:
+        """Microseconds between two attempts that come evenly."""
+        return self.period // self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An attempt that was let through, with what it was counted against."""
+
+    subjects: tuple[tuple[str, Limit], ...]
+    place: str
+
+
+def network_of(host: str) -> str:
+    """The client's network, /24 of IPv4 and /64 of IPv6: what one subscriber or office has."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
+
+
+def count(connection: Connection, account: str, network: str, limit: Limit, now: int) -> Counted:
+    """Count an attempt before it is made, so that of many at once no more than allowed are.
+
+    Raises `TooManyAttempts`; what was counted in the same transaction is then to be rolled back.
+    """
+    place = _subject("place", account, network)
+    own = place if _is_known(connection, place, now) else _subject("account", account)
+    wide = Limit(limit.count * NETWORK_FACTOR, limit.seconds)
+    # Everybody takes the network's row first, so that no two wait for each other.
+    counted = Counted(((_subject("network", network), wide), (own, limit)), place)
+    for subject, allowed in counted.subjects:
+        _count_one(connection, subject, allowed, now)
+    return counted
+
+
+def forgive(connection: Connection, counted: Counted, now: int) -> None:
+    """The attempt was a success: it does not count, and its network is known from now on."""
+    for subject, limit in counted.subjects:
+        connection.execute(
+            update(ATTEMPTS)
+            .where(ATTEMPTS.c.subject == subject)
+            .values(next_due=ATTEMPTS.c.next_due - limit.step)
+        )
+    known = {"known_until": now + KNOWN_FOR}
+    if not connection.execute(
+        update(ATTEMPTS).where(ATTEMPTS.c.subject == counted.place).values(known)
+    ).rowcount:
+        connection.execute(insert(ATTEMPTS).values(subject=counted.place, next_due=0, **known))
+
+
+def forget(connection: Connection, account: str) -> None:
+    """Let an account begin anew."""
+    connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.subject == _subject("account", account)))
+
+
+def purge(connection: Connection, now: int) -> int:
+    """Remove the rows that say nothing any more."""
+    idle = (ATTEMPTS.c.next_due <= now * _MICROSECONDS) & (ATTEMPTS.c.known_until <= now)
+    return connection.execute(delete(ATTEMPTS).where(idle)).rowcount
+
+
+def _count_one(connection: Connection, subject: str, limit: Limit, now: int) -> None:
+    at = now * _MICROSECONDS
+    latest = at + limit.period - limit.step
+    next_due = case((ATTEMPTS.c.next_due < at, cast(at, BigInteger)), else_=ATTEMPTS.c.next_due) + limit.step
+    allowed = (ATTEMPTS.c.subject == subject) & (ATTEMPTS.c.next_due <= latest)
+    due_of_subject = select(ATTEMPTS.c.next_due).where(ATTEMPTS.c.subject == subject)
+    for _ in range(_TRIES):
+        if connection.execute(update(ATTEMPTS).where(allowed).values(next_due=next_due)).rowcount:
+            return
+        due = connection.execute(due_of_subject).scalar()
+        if due is None:
+            first = insert(ATTEMPTS).values(subject=subject, next_due=at + limit.step, known_until=0)
+            connection.execute(first)
+            return
+        if due > latest:
+            raise TooManyAttempts(max(1, -((latest - due) // 1_000_000)))
+        # Between the two statements another worker has committed the row: it can be counted now.
+    raise TooManyAttempts(1)
+
+
+def _is_known(connection: Connection, place: str, now: int) -> bool:
+    known = (ATTEMPTS.c.subject == place) & (ATTEMPTS.c.known_until > now)
+    return connection.execute(select(ATTEMPTS.c.subject).where(known)).first() is not None
+
+
+def _subject(kind: str, *parts: str) -> str:
+    """Of one length whatever was typed, and of no use to whoever reads the table."""
+    return sha256("\0".join((kind, *parts)).encode()).hexdigest()

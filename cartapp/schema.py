@@ -1,0 +1,183 @@
+"""The schema of `DATABASE_URL`: brought up to date where that is embedded, checked where it is a server's.
+
+The migrations are Alembic's, in `migrations/`. Sessions in a database make their own table.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic.config import Config
+from alembic.ddl.impl import DefaultImpl
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Row, make_url
+from sqlalchemy.sql.base import Executable
+
+from .resources import folder
+from .session.errors import InvalidStoreURL, MissingDriver, StoreUnavailable
+from .session.stores.engine import Database
+from .settings import Settings, SettingsError
+
+T = TypeVar("T")
+
+VERSION_TABLE = "cart_schema"
+"""Where the revision stands: a name of our own, since the database may be shared."""
+
+logger = logging.getLogger("cartapp.schema")
+
+
+class FirebirdImpl(DefaultImpl):
+    """Alembic knows no Firebird, whose statements are standard SQL.
+
+    What is made there can be used only after a commit, so each statement is committed; by the driver, since
+    for SQLAlchemy the transaction goes on.
+    """
+
+    __dialect__ = "firebird.firebird"  # its name in sqlalchemy-firebird
+    transactional_ddl = False
+
+    def _exec(self, *args: Any, **named: Any) -> Any:
+        result = super()._exec(*args, **named)
+        if self.connection is not None:
+            self.connection.connection.commit()
+        return result
+
+
+class SchemaOutdated(StoreUnavailable):
+    """The database lacks migrations; the sentence has the command that runs them."""
+
+    def __init__(self, found: str | None, head: str) -> None:
+        super().__init__(
+            f"The database's schema is at revision {found or 'none'} and must be at {head}: "
+            "run `cart db upgrade`."
+        )
+
+
+def head() -> str:
+    """The newest revision that there is."""
+    newest = ScriptDirectory.from_config(_config()).get_current_head()
+    assert newest is not None  # noqa: S101 - there is a first one
+    return newest
+
+
+def current(connection: Connection) -> str | None:
+    """The revision that the database is at; None for an empty one."""
+    return MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE}
+    ).get_current_revision()
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that are missing, in the transaction that there is."""
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
+    return config
+
+
+def shop_database(settings: Settings, *, seed: Callable[[Connection], None] | None = None) -> "ShopDatabase":
+    """The database that the settings name, not yet connected. Raises `SettingsError`."""
+    try:
+        return ShopDatabase(
+            settings.database_url,
+            pool_size=settings.session_pool_size,
+            timeout=settings.session_timeout,
+            seed=seed,
+        )
+    except (InvalidStoreURL, MissingDriver) as error:
+        raise SettingsError(f"DATABASE_URL cannot be used: {error}") from None
+
+
+class ShopDatabase:
+    """The database of accounts and catalogue, whose schema is seen to before the first use.
+
+    An embedded one is upgraded; any other that is behind raises `SchemaOutdated`. Then `seed` may add first
+    rows. A call that takes longer than `timeout` seconds raises `StoreUnavailable`.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int, timeout: float, seed: Callable[[Connection], None] | None = None
+    ) -> None:
+        self._open: Callable[[], Database] = partial(Database, url, pool_size=pool_size, timeout=timeout)
+        self._database = self._open()
+        parts = make_url(url)
+        embedded = parts.get_backend_name() == "sqlite"
+        self.file = Path(parts.database or "") if embedded else None
+        """Where an embedded database is."""
+        self._timeout = timeout
+        self._seed = seed
+        self._is_ready = False
+        self._preparing = asyncio.Lock()
+
+    async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
+        """All rows of one query."""
+        await self.prepare()
+        async with self._bounded():
+            return await self._database.fetch(statement)
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Several statements in one transaction; see `Database.run`."""
+        await self.prepare()
+        async with self._bounded():
+            return await self._database.run(work)
+
+    async def prepare(self) -> None:
+        """See to the schema, once. Raises `SchemaOutdated`, and `StoreUnavailable`."""
+        if self._is_ready:
+            return
+        async with self._preparing:
+            if not self._is_ready:
+                await self._prepare()
+                self._is_ready = True
+
+    async def revision(self) -> str | None:
+        """The revision that the database is at."""
+        async with self._bounded():
+            return await self._database.run(current)
+
+    async def ping(self) -> None:
+        """One round trip. Raises `StoreUnavailable`, also for a schema that is behind."""
+        await self.prepare()
+        await self.revision()
+
+    async def upgrade(self) -> None:
+        """Run the migrations that are missing, however long that takes."""
+        await self._database.run(upgrade)
+
+    async def close(self) -> None:
+        """Give back the connections. Used again, it connects again."""
+        closing, self._database = self._database, self._open()
+        await closing.close()
+
+    async def _prepare(self) -> None:
+        async with self._bounded():
+            found, wanted = await self._database.run(lambda connection: (current(connection), head()))
+        if found != wanted:
+            if self.file is None:
+                raise SchemaOutdated(found, wanted)
+            await self.upgrade()  # takes the lock first, so that of several processes one does it
+            logger.info("The database's schema was brought from revision %s to %s", found or "none", wanted)
+        if self._seed is not None:
+            await self._database.run(self._seed)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                yield
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"The database did not answer within {self._timeout:g} seconds."
+            ) from error

@@ -1,0 +1,59 @@
+"""The pages of accounts, each of which can be shown again with what was wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cartapp.session import Session
+
+from .account_inputs import own_path
+from .account_sessions import own_sessions
+from .errors import Refused
+from .pages import rendered, take_flashes, typed
+from .users import required_user
+
+FLASH_OF_ACCOUNT = "account"
+
+
+async def login_page(
+    request: Request,
+    session: Session,
+    problem: Refused | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Response:
+    """The form to log in; it leads back to the own page that asked."""
+    asked = str((fields or request.query_params).get("next") or "")
+    context = {
+        "typed": {"email": ""} | typed(fields, ("email",)),
+        "next": own_path(asked) or "",
+        "open": request.app.state.settings.registration == "open",
+        "flashes": await take_flashes(session, FLASH_OF_ACCOUNT),
+    }
+    return rendered("login.html", request, session, context, problem)
+
+
+async def register_page(
+    request: Request,
+    session: Session,
+    problem: Refused | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Response:
+    """The form to become a user."""
+    context = {"typed": {"name": "", "email": ""} | typed(fields, ("name", "email"))}
+    return rendered("register.html", request, session, context, problem)
+
+
+async def dashboard_page(
+    request: Request, session: Session, problem: Refused | None = None, _fields: Any = None
+) -> Response:
+    """The user's own page. Raises `LoginRequired`."""
+    required_user(request)
+    listed = await own_sessions(request, session)
+    context = {
+        "sessions": listed.sessions,
+        "note": listed.note,
+        "flashes": await take_flashes(session, FLASH_OF_ACCOUNT),
+    }
+    return rendered("dashboard.html", request, session, context, problem)

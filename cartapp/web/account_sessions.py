@@ -1,0 +1,125 @@
+"""A user's own sessions: listed, and ended one by one or all but this one."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+
+from cartapp.accounts import events
+from cartapp.session import Session, SessionInfo, Sessions, StoreNotSupported
+
+from .errors import Refused
+from .users import accounts_of, end, login_of, required_user
+
+_MOST = 100  # sessions that are shown
+_UNLISTED = "The {} backend cannot list sessions; only this one is shown. The others can still be ended."
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """A session as its user sees it."""
+
+    handle: str
+    browser: str
+    created: str
+    last_seen: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSessions:
+    """The sessions, the last used first; `note` says why some may be missing."""
+
+    sessions: list[OwnSession]
+    note: str | None = None
+
+
+async def own_sessions(request: Request, session: Session) -> OwnSessions:
+    """All sessions of the user that are good. Raises `LoginRequired`."""
+    user, store = required_user(request), request.app.state.sessions
+    current = _current(session)
+    good = await accounts_of(request).current_logins(user.id)
+    others: list[OwnSession] = []
+    try:
+        async for summary in store.find(user.id):
+            if summary.handle != session.id and (found := await store.get(summary.handle)):
+                others += [_told(found)] if _login_id(found) in good else []
+            if len(others) == _MOST:
+                break
+    except StoreNotSupported:
+        return OwnSessions([current], _UNLISTED.format(request.app.state.settings.backend))
+    others.sort(key=lambda one: one.last_seen, reverse=True)
+    return OwnSessions([current, *others])
+
+
+async def end_session(request: Request, session: Session, handle: str) -> None:
+    """End one of the user's own sessions, with what its device remembers. Raises `Refused` with 404."""
+    user, store = required_user(request), request.app.state.sessions
+    if handle == session.id:
+        await end(request, session)
+        session.destroy()
+        await session.save()
+        return
+    found = await _of_user(store, handle, user.id)
+    login_id, own = _login_id(found), login_of(session)
+    if login_id is not None and (own is None or login_id != own.id):
+        await accounts_of(request).end_login(user.id, login_id)
+    await store.end(handle)
+    events.record("session_ended", user=user.id, session=handle)
+
+
+async def end_other_sessions(request: Request, session: Session) -> None:
+    """End all sessions of the user but this one, and what their devices remember."""
+    user, login = required_user(request), login_of(session)
+    await accounts_of(request).end_other_logins(user.id, login.id if login else -1)
+    with suppress(StoreNotSupported):  # their log-ins are ended, so none of them is let in any more
+        await request.app.state.sessions.end_user(user.id, keep=session.id)
+    events.record("other_sessions_ended", user=user.id)
+
+
+async def _of_user(store: Sessions, handle: str, user_id: str) -> SessionInfo:
+    try:
+        found = await store.get(handle)
+    except StoreNotSupported:
+        found = None
+    if found is None or found.user != user_id:
+        raise Refused(404, "There is no such session of yours")
+    return found
+
+
+def _current(session: Session) -> OwnSession:
+    login = login_of(session)
+    browser = login.browser if login else "Unknown browser"
+    return OwnSession(session.id, browser, _text(session.created_at), _text(session.last_used_at), True)
+
+
+def _told(found: SessionInfo) -> OwnSession:
+    login = login_of(found.data)
+    browser = login.browser if login else "Unknown browser"
+    return OwnSession(found.handle, browser, _text(found.created), _text(found.last_seen), False)
+
+
+def _login_id(found: SessionInfo) -> int | None:
+    login = login_of(found.data)
+    return login.id if login else None
+
+
+def _text(time: datetime | None) -> str:
+    return (time or datetime.now(UTC)).isoformat(timespec="seconds")
+
+
+def as_json(listed: OwnSessions) -> dict[str, Any]:
+    """For programs."""
+    sessions = [
+        {
+            "handle": one.handle,
+            "browser": one.browser,
+            "created": one.created,
+            "last_seen": one.last_seen,
+            "current": one.current,
+        }
+        for one in listed.sessions
+    ]
+    return {"sessions": sessions} | ({"note": listed.note} if listed.note else {})

@@ -1,0 +1,134 @@
+"""In and out: register, log in, log out, by form or JSON."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from cartapp.accounts import LoggedIn
+from cartapp.session import Session
+
+from ..account_inputs import Credentials, Registration, own_path
+from ..account_pages import login_page, register_page
+from ..answers import JSONAnswer
+from ..body import read_fields
+from ..clients import is_json_client
+from ..errors import REFUSALS, Refused, validated
+from ..openapi import FORM_PROBLEMS, form_body, json_answer
+from ..outputs import Entered, Message
+from ..pages import refusal
+from ..users import LOGIN_PAGE, VisitorDep, accounts_of, begin, client_of, device_of, end
+
+router = APIRouter(tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
+
+M = TypeVar("M", bound=BaseModel)
+Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
+
+HOME = "/dashboard"
+
+
+@router.get("/login")
+async def login_form(request: Request, session: VisitorDep) -> Response:
+    """The form to log in."""
+    return await login_page(request, session)
+
+
+@router.get("/register")
+async def register_form(request: Request, session: VisitorDep) -> Response:
+    """The form to become a user."""
+    _check_open(request)
+    return await register_page(request, session)
+
+
+@router.post(
+    "/register",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses={201: json_answer(Entered)},
+    openapi_extra=form_body(
+        Registration, {"name": "Alice", "email": "alice@example.com", "password": "a long phrase of mine"}
+    ),
+)
+async def register(request: Request, session: VisitorDep) -> Response:
+    """Become a user, and be logged in."""
+    _check_open(request)
+
+    async def act(wanted: Registration) -> Response:
+        made = await accounts_of(request).register(
+            wanted.email, wanted.name, wanted.password, client=client_of(request)
+        )
+        return await _entered(request, session, made, "Registration successful", 201, HOME)
+
+    return await _submitted(request, session, Registration, act, again=register_page)
+
+
+@router.post(
+    "/login",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses={200: json_answer(Entered)},
+    openapi_extra=form_body(
+        Credentials, {"email": "alice@example.com", "password": "a long phrase of mine", "remember_me": True}
+    ),
+)
+async def login(request: Request, session: VisitorDep) -> Response:
+    """Log in; with `remember_me` this device stays logged in for 30 days."""
+
+    async def act(wanted: Credentials) -> Response:
+        made = await accounts_of(request).log_in(
+            wanted.email, wanted.password, client=client_of(request), remember=wanted.remember_me
+        )
+        return await _entered(request, session, made, "Login successful", 200, own_path(wanted.next) or HOME)
+
+    return await _submitted(request, session, Credentials, act, again=login_page)
+
+
+@router.post(
+    "/logout", status_code=303, response_class=RedirectResponse, responses={200: json_answer(Message)}
+)
+async def logout(request: Request, session: VisitorDep) -> Response:
+    """Log out on this device: its sessions end, and it is not remembered any more."""
+    await end(request, session)
+    session.destroy()
+    await session.save()
+    if is_json_client(request.headers):
+        return JSONAnswer({"message": "Logged out"})
+    return RedirectResponse(LOGIN_PAGE, 303)
+
+
+async def _entered(
+    request: Request, session: Session, made: LoggedIn, message: str, status: int, then: str
+) -> Response:
+    """A new session id, the former log-in of this device ended, and the answer."""
+    await end(request, session)
+    begin(request, session, made, fresh=True)
+    await session.save()
+    if made.token is not None:
+        device_of(request).remember(made.token)
+    if is_json_client(request.headers):
+        return JSONAnswer({"message": message, "user": {"id": made.user.id, "name": made.user.name}}, status)
+    return RedirectResponse(then, 303)
+
+
+async def _submitted(
+    request: Request,
+    session: Session,
+    model: type[M],
+    act: Callable[[M], Awaitable[Response]],
+    *,
+    again: Page,
+) -> Response:
+    """Read the form and act on it, or show the page again with what is wrong."""
+    fields: Mapping[str, Any] = {}
+    try:
+        fields = await read_fields(request)
+        return await act(validated(model, fields))
+    except REFUSALS as error:
+        return await again(request, session, refusal(request, error), fields)
+
+
+def _check_open(request: Request) -> None:
+    if request.app.state.settings.registration == "closed":
+        raise Refused(403, "Registration is closed")

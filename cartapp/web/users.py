@@ -1,0 +1,144 @@
+"""Who the visitor is: the user of the session, or the one that this device remembers."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from cartapp.accounts import Accounts, LoggedIn, Recognised, User
+from cartapp.session import Session, SessionEnded, SessionTooLarge
+from cartapp.session.fastapi import load_session
+
+from .account_inputs import UserProfile
+from .browsers import browser_of
+from .clients import is_json_client
+from .errors import error_response
+from .layers.remember_me import Device
+
+LOGIN_PAGE = "/login"
+_LOGIN = "_login"
+
+
+class LoginRequired(Exception):
+    """Nobody is logged in, where somebody must be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a session keeps of the log-in that it began with."""
+
+    id: int
+    browser: str
+    fresh: bool
+    """Whether the password was given, and not the token of a remembered device."""
+
+
+def accounts_of(request: Request) -> Accounts:
+    """The application's accounts."""
+    return cast(Accounts, request.app.state.accounts)
+
+
+def device_of(request: Request) -> Device:
+    """What remembers the visitor's device."""
+    return cast(Device, request.scope["device"])
+
+
+def client_of(request: Request) -> str:
+    """The client's address."""
+    return request.client.host if request.client else "unknown"
+
+
+def user_of(request: Request) -> User | None:
+    """The user that a route with `VisitorDep` has found; None for a guest."""
+    return getattr(request.state, "user", None)
+
+
+def required_user(request: Request) -> User:
+    """The same where there must be one. Raises `LoginRequired`."""
+    user = user_of(request)
+    if user is None:
+        raise LoginRequired
+    return user
+
+
+def login_of(data: Any) -> Login | None:
+    """The log-in that a session keeps; `data` is the session, or what `Sessions.get` tells of one."""
+    kept = (data or {}).get(_LOGIN)
+    return Login(**kept) if kept else None
+
+
+async def visitor(request: Request) -> Session:
+    """The loaded session, of a remembered user if it has no other.
+
+    Raises `StoreUnavailable` when the sessions or the accounts are out of reach: nobody is let in then.
+    """
+    session = await load_session(request)
+    request.state.user = await _found_user(request, session)
+    return session
+
+
+VisitorDep = Annotated[Session, Depends(visitor)]
+"""A loaded session as a handler's argument, in a route that wants to know its user."""
+
+
+def begin(request: Request, session: Session, made: LoggedIn | Recognised, *, fresh: bool) -> None:
+    """Make this the session of a log-in, with the next `save`. A guest's data stay, another user's do not."""
+    if session.user_id not in (None, made.user.id):
+        session.clear()
+    # For the layer the log-in's number is the epoch: it asks `Accounts.is_current` with it on every load.
+    session.log_in(made.user.id, made.login_id)
+    browser = browser_of(request.headers.get("user-agent", ""))
+    session[_LOGIN] = {"id": made.login_id, "browser": browser, "fresh": fresh}
+    request.state.user = made.user
+
+
+async def end(request: Request, session: Session) -> None:
+    """End the log-in of this session and of this device, copies of their cookies included."""
+    device, login = device_of(request), login_of(session)
+    await accounts_of(request).log_out(login.id if login else None, device.token, user_id=session.user_id)
+    device.forget()
+
+
+async def change_user(request: Request, changed: UserProfile) -> None:
+    """Change what was sent of the user's profile. Raises what `Accounts` refuses with."""
+    user, sent = required_user(request), changed.model_fields_set
+    if "email" in sent and changed.email != user.email:
+        await accounts_of(request).change_email(
+            user.id, changed.email, changed.current_password, client=client_of(request)
+        )
+    if "name" in sent and changed.name != user.name:
+        await accounts_of(request).change_name(user.id, changed.name)
+
+
+async def _found_user(request: Request, session: Session) -> User | None:
+    accounts, device = accounts_of(request), device_of(request)
+    if session.user_id is not None:
+        return await accounts.user(session.user_id)
+    if device.token is None:
+        return None
+    found = await accounts.recognise(device.token, client=client_of(request))
+    if found is None:
+        device.forget()
+        return None
+    if found.token is not None:
+        device.remember(found.token)
+    begin(request, session, found, fresh=False)
+    # Of several requests that came with one guest's session, another may have renewed it; or it has no room.
+    # This request is answered for the user all the same, and its session stays as it was.
+    with suppress(SessionEnded, SessionTooLarge):
+        await session.save()
+    return found.user
+
+
+async def _login_required(request: Request, _error: Exception) -> Response:
+    if is_json_client(request.headers):
+        return error_response(request.scope, 401, "Log in first")
+    return RedirectResponse(LOGIN_PAGE, 303)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handler with the application."""
+    app.add_exception_handler(LoginRequired, _login_required)

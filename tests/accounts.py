@@ -1,0 +1,45 @@
+"""Accounts on a real database with a clock of their own, and what tests of them say again and again."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from cartapp.accounts import Accounts, Limit, LoggedIn, UserAdministration
+from cartapp.schema import ShopDatabase
+from cartapp.session.record import Clock
+
+HERE, ELSEWHERE = "192.0.2.7", "198.51.100.7"
+EMAIL, NAME, PASSWORD = "alice@example.com", "Alice", "a long phrase of mine"
+WEEK = 7 * 24 * 60 * 60
+
+
+def url_in(folder: Path) -> str:
+    return f"sqlite:///{folder}/cart.db"
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[ShopDatabase]:
+    database = ShopDatabase(url, pool_size=4, timeout=20)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class House:
+    """The accounts of a database, and their operator."""
+
+    def __init__(self, database: ShopDatabase, clock: Clock, limit: Limit = Limit(10, 60)) -> None:
+        self.database = database
+        self.accounts = Accounts(database, limit=limit, session_age=WEEK, clock=clock)
+        self.operator = UserAdministration(database, clock=clock)
+
+    async def alice(self, *, remember: bool = False) -> LoggedIn:
+        """Alice, registered on the first call and logged in on each."""
+        if not [user for user in await self.operator.everybody() if user.email == EMAIL]:
+            await self.operator.add(EMAIL, NAME, PASSWORD)
+        return await self.accounts.log_in(EMAIL, PASSWORD, client=HERE, remember=remember)
+
+    async def is_in(self, made: LoggedIn) -> bool:
+        """Whether a session of this log-in would be let in."""
+        return await self.accounts.is_current(made.user.id, made.login_id)

@@ -1,0 +1,82 @@
+"""The migrations, held against the tables that the code uses, and a database that is behind."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from cartapp import schema
+from cartapp.accounts import tables as accounts
+from cartapp.catalogue import BUILT_IN, seed
+from cartapp.catalogue import tables as catalogue
+from cartapp.schema import SchemaOutdated, ShopDatabase
+
+from .accounts import opened, url_in
+
+pytestmark = pytest.mark.anyio
+
+
+def differences(connection: Connection) -> list[Any]:
+    """What Alembic would change to make the database's tables those of the code."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    found = [*compare_metadata(context, accounts.METADATA), *compare_metadata(context, catalogue.METADATA)]
+    own = {*accounts.METADATA.tables, *catalogue.METADATA.tables, schema.VERSION_TABLE}
+    return [one for one in found if one[0] != "remove_table" or one[1].name not in own]
+
+
+async def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    async with opened(url_in(tmp_path)) as database:
+        await database.prepare()
+        made = await database.run(lambda connection: set(inspect(connection).get_table_names()))
+        assert made == {*accounts.METADATA.tables, *catalogue.METADATA.tables, schema.VERSION_TABLE}
+        left = await database.run(differences)
+        assert not [one for one in left if one[0] not in ("add_index", "remove_index", "add_constraint")]
+        assert await database.revision() == schema.head()
+
+
+async def test_each_table_has_its_indexes(tmp_path: Path) -> None:
+    def indexed(connection: Connection) -> set[tuple[str, ...]]:
+        inspector = inspect(connection)
+        found = set()
+        for table in inspector.get_table_names():
+            for index in inspector.get_indexes(table):
+                found.add((table, *map(str, index["column_names"])))
+            for unique in inspector.get_unique_constraints(table):
+                found.add((table, *map(str, unique["column_names"])))
+        return found
+
+    async with opened(url_in(tmp_path)) as database:
+        assert await database.run(indexed) == {
+            ("cart_user", "email_key"),
+            ("cart_login", "user_id"),
+            ("cart_login", "expires"),
+            ("cart_remember_me", "login_id"),
+            ("cart_product", "place"),
+        }
+
+
+async def test_an_embedded_database_is_upgraded_once_however_many_begin(tmp_path: Path) -> None:
+    databases = [
+        ShopDatabase(url_in(tmp_path), pool_size=2, timeout=20, seed=seed(BUILT_IN)) for _ in range(6)
+    ]
+    await asyncio.gather(*(database.prepare() for database in databases))
+    ((products,),) = await databases[0].fetch(text("SELECT COUNT(*) FROM cart_product"))
+    assert products == len(BUILT_IN)
+    for database in databases:
+        await database.close()
+
+
+async def test_a_server_that_is_behind_is_not_touched(tmp_path: Path) -> None:
+    async with opened(url_in(tmp_path)) as database:
+        database.file = None  # as if it were a server's
+        for _ in range(2):
+            with pytest.raises(
+                SchemaOutdated, match="revision none and must be at 0001: run `cart db upgrade`"
+            ):
+                await database.fetch(text("SELECT 1"))
+        await database.upgrade()
+        assert await database.fetch(text("SELECT 1 FROM cart_user")) == []
