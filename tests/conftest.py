@@ -2,6 +2,16 @@
 
 import pytest
 
+pytest_plugins = [
+    "tests.servers.firebird",
+    "tests.servers.mariadb",
+    "tests.servers.memcached",
+    "tests.servers.mongodb",
+    "tests.servers.postgresql",
+    "tests.servers.redis",
+    "tests.servers.valkey",
+]
+
 
 @pytest.fixture
 def anyio_backend() -> str:

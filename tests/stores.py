@@ -8,11 +8,22 @@ from typing import Any
 import pytest
 
 from cartapp.session.record import Clock, Record, key_of, new_id
+from cartapp.session.stores import open_store
 from cartapp.session.stores.base import Store
-from cartapp.session.stores.engine import Database
 from cartapp.session.stores.file import FileStore
 from cartapp.session.stores.memory import MemoryStore
-from cartapp.session.stores.sql import SqlStore
+
+from .databases import DATABASES
+
+REDIS = {
+    "redis": "redis_server",
+    "valkey": "valkey_server",
+    "redis-sentinel": "redis_sentinels",
+    "redis-cluster": "redis_cluster",
+}
+"""The fixture of each kind of server that the Redis store talks to."""
+
+SQL = {f"database-{name}": name for name in DATABASES}
 
 Open = Callable[[], Store]
 """Opens one place's store; the stores of several calls share what they hold, as several processes do."""
@@ -23,9 +34,12 @@ def _file(request: pytest.FixtureRequest, clock: Clock) -> Open:
     return lambda: FileStore(folder, clock=clock)
 
 
-def _sqlite(request: pytest.FixtureRequest, clock: Clock) -> Open:
-    url = f"sqlite:///{request.getfixturevalue('tmp_path')}/cart.db"
-    return lambda: SqlStore(Database(url), clock=clock)
+def _database(name: str) -> Callable[[pytest.FixtureRequest, Clock], Open]:
+    def find(request: pytest.FixtureRequest, clock: Clock) -> Open:
+        url = DATABASES[name](request)
+        return lambda: open_store(url, clock=clock, timeout=20)
+
+    return find
 
 
 def _memory(request: pytest.FixtureRequest, clock: Clock) -> Open:
@@ -33,15 +47,44 @@ def _memory(request: pytest.FixtureRequest, clock: Clock) -> Open:
     return lambda: store
 
 
+def _memcached(request: pytest.FixtureRequest, clock: Clock) -> Open:
+    server = request.getfixturevalue("memcached_server")
+    server.ask(b"flush_all")
+    return lambda: open_store(server.url, clock=clock)
+
+
+def with_prefix(url: str) -> str:
+    """The URL of a Redis store with keys of its own."""
+    return f"{url}{'&' if '?' in url else '?'}prefix={new_id()}:"
+
+
+def _redis(fixture: str) -> Callable[[pytest.FixtureRequest, Clock], Open]:
+    def find(request: pytest.FixtureRequest, clock: Clock) -> Open:
+        url = with_prefix(request.getfixturevalue(fixture).url)
+        return lambda: open_store(url, clock=clock)
+
+    return find
+
+
+def _mongodb(request: pytest.FixtureRequest, clock: Clock) -> Open:
+    server = request.getfixturevalue("mongodb_server")
+    with server.client() as client:
+        client.drop_database("cart")
+    return lambda: open_store(server.url, clock=clock)
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest, Clock], Open]] = {
     "file": _file,
     "memory": _memory,
-    "database-sqlite": _sqlite,
+    **{name: _database(engine) for name, engine in SQL.items()},
+    "memcached": _memcached,
+    "mongodb": _mongodb,
+    **{name: _redis(fixture) for name, fixture in REDIS.items()},
 }
 """For each backend a function that finds an empty place for one test; `request` gives it other fixtures."""
 
-LISTABLE = ["file", "memory", "database-sqlite"]
-PURGEABLE = ["file", "memory", "database-sqlite"]
+LISTABLE = ["file", "memory", "memcached", "mongodb", *SQL, *REDIS]
+PURGEABLE = ["file", "memory", "mongodb", *SQL]
 
 HOUR = 3_600_000
 

@@ -1,58 +1,129 @@
-"""The sweeper: expired records go, live ones stay, outages pass."""
+"""The sweeper: expired sessions go, live ones stay, and an outage does not end it."""
 
 import asyncio
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from cartapp.session import StoreUnavailable
-from cartapp.session.stores.cookie import NoStore
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.stores.engine import Database
 from cartapp.session.stores.memory import MemoryStore
-from cartapp.session.sweeper import sweeping
-from tests.conftest import ManualClock
-from tests.stores import HOUR, make_record
+from cartapp.session.stores.sql import SqlStore
+from cartapp.session.sweeper import Sweeper
+
+from .conftest import ManualClock
+from .stores import make_record
 
 pytestmark = pytest.mark.anyio
 
+SHORTLY = 0.001  # seconds between two purges
+DEADLINE = 20  # seconds after which something that should have happened is a failure
 
-class Watched(MemoryStore):
-    """Tells when it was purged, and fails the first time."""
 
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__(clock=clock)
+class Watched:
+    """Counts the purges of a store, and fails the first ones."""
+
+    def __init__(self, store: MemoryStore | SqlStore, failures: int = 0) -> None:
+        self._store = store
+        self._failures = failures
+        self.purges = 0
         self.purged = asyncio.Event()
-        self.calls = 0
 
     async def purge(self, now: int) -> int:
-        self.calls += 1
-        if self.calls == 1:
-            raise StoreUnavailable("not yet")
-        removed = await super().purge(now)
+        self.purges += 1
+        self._failures -= 1
+        if self._failures >= 0:
+            raise StoreUnavailable("The store is having a rest.")
+        removed = await self._store.purge(now)
         self.purged.set()
         return removed
 
+    async def next(self) -> None:
+        """Wait for a purge that begins after now."""
+        for _ in range(2):
+            self.purged.clear()
+            await asyncio.wait_for(self.purged.wait(), DEADLINE)
 
-async def test_expired_records_go_and_an_outage_passes(
+
+async def test_what_expires_goes_and_what_lives_stays(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    store = Watched(clock)
-    old, live = make_record(clock()), make_record(clock(), expires=clock() + 3 * HOUR)
-    await store.create(old)
-    await store.create(live)
-    clock.advance(7200)
-    async with sweeping(store, every=0.001, clock=clock):
-        async with asyncio.timeout(10):
-            await store.purged.wait()
-    assert set(store._records) == {live.key}
-    assert "not removed: not yet" in caplog.text
-    assert "1 expired sessions were removed" in caplog.text
-    calls = store.calls
-    await asyncio.sleep(0.01)
-    assert store.calls == calls, "it goes on after its end"
+    caplog.set_level(logging.INFO)
+    store = Watched(memory := MemoryStore(clock=lambda: 0))
+    live, short = make_record(clock.now), make_record(clock.now, expires=clock.now + 1000)
+    for record in (live, short):
+        await memory.create(record)
+    sweeper = Sweeper(store, every=SHORTLY, clock=clock)
+    sweeper.start()
+    await store.next()
+    assert await memory.load(short.key) is not None
+    clock.advance(1)
+    await store.next()
+    await sweeper.stop()
+    assert await memory.load(short.key) is None
+    assert await memory.load(live.key) == replace(live, version=1)
+    assert caplog.messages == ["Removed 1 expired sessions"]
 
 
-async def test_a_store_that_cannot_be_purged_is_left_alone() -> None:
-    before = asyncio.all_tasks()
-    async with sweeping(NoStore(), every=0.0):
-        assert asyncio.all_tasks() == before
+async def test_a_purge_that_fails_is_logged_and_tried_again(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Watched(MemoryStore(clock=clock), failures=2)
+    sweeper = Sweeper(store, every=SHORTLY, clock=clock)
+    sweeper.start()
+    await store.next()
+    await sweeper.stop()
+    assert caplog.messages == ["Expired sessions could not be removed: The store is having a rest."] * 2
+
+
+async def test_after_stop_nothing_is_purged_until_it_is_started_again(clock: ManualClock) -> None:
+    store = Watched(MemoryStore(clock=clock))
+    sweeper = Sweeper(store, every=SHORTLY, clock=clock)
+    await sweeper.stop()
+    sweeper.start()
+    sweeper.start()
+    await store.next()
+    await sweeper.stop()
+    await sweeper.stop()
+    assert [task for task in asyncio.all_tasks() if task.get_name() == "session sweeper"] == []
+    sweeper.start()
+    await store.next()
+    await sweeper.stop()
+
+
+async def test_a_mistake_in_a_store_is_not_hidden(clock: ManualClock) -> None:
+    class Wrong:
+        async def purge(self, now: int) -> int:
+            raise LookupError("a mistake")
+
+    sweeper = Sweeper(Wrong(), every=0, clock=clock)
+    sweeper.start()
+    await asyncio.wait(
+        [task for task in asyncio.all_tasks() if task.get_name() == "session sweeper"], timeout=DEADLINE
+    )
+    with pytest.raises(LookupError):
+        await sweeper.stop()
+
+
+async def test_several_sweepers_do_no_harm(clock: ManualClock, tmp_path: Path) -> None:
+    """Each on a connection of its own, as workers have."""
+    url = f"sqlite:///{tmp_path}/cart.db"
+    stores = [SqlStore(Database(url, timeout=DEADLINE), clock=clock) for _ in range(4)]
+    live = [make_record(clock.now) for _ in range(20)]
+    for record in (*live, *(make_record(clock.now, expires=clock.now + 1) for _ in range(1100))):
+        await stores[0].create(record)
+    clock.advance(1)
+    watched = [Watched(store) for store in stores]
+    sweepers = [Sweeper(store, every=SHORTLY, clock=clock) for store in watched]
+    for sweeper in sweepers:
+        sweeper.start()
+    for store in watched:
+        await store.next()
+    for sweeper in sweepers:
+        await sweeper.stop()
+    assert sorted([found.key async for found in stores[0].scan()]) == sorted(record.key for record in live)
+    assert await stores[0].purge(clock.now) == 0
+    for each in stores:
+        await each.close()

@@ -1,44 +1,59 @@
-"""Removes expired records in the background, where the backend does not do so by itself."""
+"""Removes expired sessions in the background, for stores whose records stay until somebody does.
+
+Nothing depends on it but space: what has expired is absent for everybody already. Any number of workers may
+sweep the same store, since each purge takes only what is still expired at that moment.
+"""
 
 import asyncio
+import logging
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 
-from .errors import StoreUnavailable
-from .hooks import logger
+from .errors import SessionError
 from .record import Clock, now
-from .stores.base import Purgeable, Store
+from .stores.base import Purgeable
 
-EVERY = 300.0
-"""Seconds between two sweeps of one process, on average."""
+logger = logging.getLogger("cartapp.session")
 
 
-@asynccontextmanager
-async def sweeping(store: Store, *, every: float = EVERY, clock: Clock = now) -> AsyncIterator[None]:
-    """Sweep the store while the block runs; nothing to do for a store that is not `Purgeable`.
+class Sweeper:
+    """Purges a store about every `every` seconds, from `start` to `stop`.
 
-    Harmless when several processes do it, since a purge is made of small steps that can be done twice; jitter
-    keeps them apart. An outage is logged and tried again at the next turn.
+    Each pause is between half and one and a half times as long, so that workers that were started together
+    do not sweep together. A purge that fails is logged, and tried again after the next pause.
     """
-    if not isinstance(store, Purgeable):
-        yield
-        return
-    task = asyncio.create_task(_sweep(store, every, clock))
-    try:
-        yield
-    finally:
+
+    def __init__(self, store: Purgeable, *, every: float = 300.0, clock: Clock = now) -> None:
+        self._store = store
+        self._every = every
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(self._every * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._sweep()
+
+    def start(self) -> None:
+        """Sweep in a task of the running event loop."""
+        if self._task is None:
+            self._task = asyncio.create_task(self.run(), name="session sweeper")
+
+    async def stop(self) -> None:
+        """End the task, amid a purge if need be: what it has removed is gone, what it has not stays."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()  # raises what ended it before its time
 
-
-async def _sweep(store: Purgeable, every: float, clock: Clock) -> None:
-    while True:
-        await asyncio.sleep(random.uniform(0.5, 1.5) * every)  # noqa: S311 - jitter, not a secret
+    async def _sweep(self) -> None:
         try:
-            removed = await store.purge(clock())
-        except StoreUnavailable as error:
-            logger.warning("Expired sessions were not removed: %s", error)
-        else:
-            logger.debug("%d expired sessions were removed", removed)
+            removed = await self._store.purge(self._clock())
+        except SessionError as error:
+            logger.warning("Expired sessions could not be removed: %s", error)
+            return
+        if removed:
+            logger.info("Removed %d expired sessions", removed)

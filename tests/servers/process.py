@@ -71,12 +71,14 @@ class Server:
         ready: Callable[[], bool],
         user: str | None = None,
         env: Mapping[str, str] | None = None,
+        stop_by: signal.Signals = signal.SIGTERM,
     ) -> None:
         self._command = [str(part) for part in command]
         self._folder = folder
         self._ready = ready
         self._user = user
         self._env = {**os.environ, **(env or {})}
+        self._stop_by = stop_by
         self._output = folder / "output.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -119,12 +121,12 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """End it with SIGTERM, or with SIGKILL when that does not help; it may be started again."""
+        """End it politely, or with SIGKILL when that does not help; it may be started again."""
         if self._process is None:
             return
         if self._process.poll() is None:
             self.resume()
-            self._process.terminate()
+            self._process.send_signal(self._stop_by)
             try:
                 self._process.wait(_DEADLINE)
             except subprocess.TimeoutExpired:

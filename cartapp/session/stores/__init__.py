@@ -63,6 +63,8 @@ def backend_of(scheme: str) -> Backend:
     for backend in BACKENDS:
         if scheme in backend.schemes:
             return backend
+    if scheme.partition("+")[0] in DATABASE.schemes:  # after the plus stands a driver
+        return DATABASE
     known = ", ".join(f"{scheme}://" for backend in BACKENDS for scheme in backend.schemes)
     raise InvalidStoreURL(
         f"There is no session store for {scheme or 'a URL without a scheme'}, only {known}."
@@ -85,8 +87,68 @@ def _memory(url: SplitResult, options: Options) -> Store:
     return MemoryStore(clock=options.clock)
 
 
+def _database(url: SplitResult, options: Options) -> Store:
+    from .engine import Database
+    from .sql import SqlStore
+
+    # Put together by hand: urlunsplit takes two of the slashes of sqlite:///path away.
+    query = f"?{url.query}" if url.query else ""
+    whole = f"{url.scheme}://{url.netloc}{url.path}{query}"
+    database = Database(whole, pool_size=options.pool_size, timeout=options.timeout)
+    return SqlStore(database, clock=options.clock)
+
+
+def _cookie(url: SplitResult, options: Options) -> Store:  # noqa: ARG001 - the table's shape
+    from .cookie import NoStore
+
+    if url.netloc or url.path or url.query or url.fragment:
+        raise InvalidStoreURL("The cookie backend's URL is cookie:// with nothing after it.")
+    return NoStore()
+
+
+def _redis(url: SplitResult, options: Options) -> Store:
+    from .redis import RedisStore
+    from .redis_url import parse
+
+    return RedisStore(parse(url), clock=options.clock, timeout=options.timeout, pool_size=options.pool_size)
+
+
+def _memcached(url: SplitResult, options: Options) -> Store:
+    from .memcached import MemcachedStore
+    from .memcached_url import parse
+
+    return MemcachedStore(
+        parse(url), clock=options.clock, timeout=options.timeout, pool_size=options.pool_size
+    )
+
+
+def _redis_schemes(name: str, tls: str) -> tuple[str, ...]:
+    return (
+        name,
+        tls,
+        f"{name}+unix",
+        *(f"{n}+{kind}" for kind in ("sentinel", "cluster") for n in (name, tls)),
+    )
+
+
+def _mongodb(url: SplitResult, options: Options) -> Store:
+    from .mongodb import MongoStore
+    from .mongodb_url import parse
+
+    return MongoStore(parse(url), clock=options.clock, timeout=options.timeout, pool_size=options.pool_size)
+
+
+DATABASE = Backend("database", ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "firebird"), _database)
+"""Its drivers are known to its dialects: each engine has an extra of its own."""
+
 BACKENDS: tuple[Backend, ...] = (
     Backend("file", ("file",), _file),
     Backend("memory", ("memory",), _memory),
+    Backend("cookie", ("cookie",), _cookie),
+    Backend("redis", _redis_schemes("redis", "rediss"), _redis, extra="redis", driver="redis"),
+    Backend("valkey", _redis_schemes("valkey", "valkeys"), _redis, extra="valkey", driver="redis"),
+    Backend("memcached", ("memcached",), _memcached),
+    Backend("mongodb", ("mongodb", "mongodb+srv"), _mongodb, extra="mongodb", driver="pymongo"),
+    DATABASE,
 )
 """Every backend that is built."""

@@ -1,0 +1,319 @@
+"""What differs between the SQL engines, and nothing else.
+
+`Dialect` is what they have in common; each subclass holds what one of them does otherwise. The rest of the
+code writes plain SQLAlchemy statements and never asks which engine it talks to.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVarTuple
+
+from sqlalchemy import URL, BigInteger, Connection, LargeBinary, Select, String, Unicode, make_url
+from sqlalchemy.dialects import mssql, mysql
+from sqlalchemy.exc import ArgumentError
+
+from ..errors import InvalidStoreURL
+
+Ts = TypeVarTuple("Ts")
+
+# -- columns ------------------------------------------------------------------------------------------------
+
+# Keys that differ only in case are different keys, so their column compares bytes.
+KEY: Final = (
+    String(22)
+    .with_variant(String(22, collation="C"), "postgresql")
+    .with_variant(mysql.VARCHAR(22, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(mssql.VARCHAR(22, collation="Latin1_General_100_BIN2"), "mssql")
+)
+NUMBER: Final = BigInteger()
+NAME: Final = Unicode(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4"), "mysql", "mariadb")
+DATA: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # a BLOB holds 65,535 bytes
+
+TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
+
+
+class Dialect:
+    """One engine as a URL names it; `timeout` is in seconds."""
+
+    title: ClassVar[str]
+    extra: ClassVar[str | None]
+    driver: ClassVar[str]
+    """The driver of a URL without one; `extra` installs it."""
+    instead: ClassVar[Mapping[str, str]] = {}
+    """Drivers that are taken for another one."""
+    transient: ClassVar[frozenset[object]]
+    """Codes of errors after which the engine has rolled back, and the same may succeed when tried again."""
+    autocommit: ClassVar[bool] = True
+    """Whether a single statement can be a transaction of its own, which spares round trips."""
+    single_writer: ClassVar[bool] = False
+    most_threads: ClassVar[int] = 1000
+
+    def __init__(self, url: URL, timeout: float) -> None:
+        scheme, _, driver = url.drivername.partition("+")
+        self.url = url.set(drivername=f"{scheme}+{self.instead.get(driver, driver or self.driver)}")
+        self.timeout = timeout
+
+    @property
+    def place(self) -> str:
+        """What an error sentence begins with."""
+        port = f":{self.url.port}" if self.url.port else ""
+        return f"The {self.title} server at {self.url.host or 'localhost'}{port}"
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """Arguments for `create_engine`."""
+        return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+
+    def connect_args(self) -> dict[str, Any]:
+        """Arguments for the driver's `connect`."""
+        return {}
+
+    def before_connect(self) -> None:
+        """What a new connection needs to find."""
+
+    def prepare(self, connection: Any) -> None:
+        """Set up a new connection of the driver."""
+
+    def interrupt(self, connection: Any) -> None:
+        """End the call that a driver's connection hangs in, from another thread."""
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """The engine's own codes in a driver's error."""
+        raise NotImplementedError
+
+    def duplicate(self, error: BaseException) -> bool:
+        """Whether an error that the driver did not call an `IntegrityError` says that a key is taken."""
+        return False
+
+    def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
+        """The query so that it locks what it finds and passes over what others have locked, if it can."""
+        return query.with_for_update(skip_locked=True)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """A transaction of several statements, each of which sees what was committed before it."""
+        connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            yield
+
+
+class SQLite(Dialect):
+    """The standard library's driver, in threads: there is no server that an asynchronous one could wait for.
+
+    In WAL mode readers never wait. `synchronous=NORMAL` means that a power cut may lose the last commits, but
+    never damages the file (sqlite.org/pragma.html#pragma_synchronous); a killed process loses none.
+    """
+
+    title = "SQLite"
+    extra = None
+    driver = "pysqlite"
+    instead: ClassVar = {"aiosqlite": "pysqlite"}
+    transient = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
+    single_writer = True
+    most_threads = 4  # with more of them they would mostly wait for the interpreter's lock
+    _creating = threading.Lock()
+
+    def __init__(self, url: URL, timeout: float) -> None:
+        super().__init__(url, timeout)
+        if not url.database or url.database == ":memory:":
+            raise InvalidStoreURL("A SQLite URL must name a file, such as sqlite:///data/cart.db.")
+        self._path = Path(url.database).absolute()
+        self.url = self.url.set(database=str(self._path))
+
+    @property
+    def place(self) -> str:
+        """See `Dialect.place`."""
+        return f"The SQLite file {self._path}"
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """See `Dialect.engine_options`. Its transactions are made within the driver's autocommit mode."""
+        return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": False, "pool_use_lifo": True}
+
+    def connect_args(self) -> dict[str, Any]:
+        """See `Dialect.connect_args`."""
+        return {"timeout": self.timeout, "check_same_thread": False}
+
+    def before_connect(self) -> None:
+        """Make the file, for its owner only; SQLite gives its companions the same mode.
+
+        Never opens a file that is there: closing it would drop the locks of this process's connections
+        (sqlite.org/howtocorrupt.html, 2.2). The lock is for two threads that both find none.
+        """
+        with self._creating, suppress(FileExistsError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    def prepare(self, connection: Any) -> None:
+        """See `Dialect.prepare`."""
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+        if mode == "wal":
+            cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """See `Dialect.codes`: the primary result code."""
+        return (getattr(error, "sqlite_errorcode", 0) & 0xFF,)
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.transaction`. It has the write lock from its beginning: asking later can fail."""
+        with connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield
+
+
+class PostgreSQL(Dialect):
+    """asyncpg."""
+
+    title = "PostgreSQL"
+    extra = "postgresql"
+    driver = "asyncpg"
+    instead: ClassVar = {"psycopg": "psycopg_async"}
+    transient = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+
+    def connect_args(self) -> dict[str, Any]:
+        """See `Dialect.connect_args`."""
+        if self.url.drivername.endswith("+asyncpg"):
+            return {"timeout": self.timeout}
+        return {"connect_timeout": ceil(self.timeout)}
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """See `Dialect.codes`: the SQLSTATE."""
+        return (getattr(error, "sqlstate", None),)
+
+
+class MySQL(Dialect):
+    """MySQL 8.0 and MariaDB 10.6, or newer."""
+
+    title = "MySQL"
+    extra = "mysql"
+    driver = "asyncmy"
+    # Lock wait time-out, deadlock, and MariaDB's "record has changed since last read".
+    transient = frozenset({1205, 1213, 1020})
+
+    def connect_args(self) -> dict[str, Any]:
+        """See `Dialect.connect_args`; the default is to wait 50 seconds for a lock."""
+        lock_wait = f"SET SESSION innodb_lock_wait_timeout={ceil(self.timeout / 2)}"
+        return {"connect_timeout": ceil(self.timeout), "charset": "utf8mb4", "init_command": lock_wait}
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """See `Dialect.codes`: the server's error number."""
+        return error.args[:1]
+
+
+class MariaDB(MySQL):
+    """Differs in its name only."""
+
+    title = "MariaDB"
+    extra = "mariadb"
+
+
+class SQLServer(Dialect):
+    """SQL Server 2017 or newer; the driver blocks, and is run in threads."""
+
+    title = "SQL Server"
+    extra = "mssql"
+    driver = "mssqlpython"
+    transient = frozenset({"Serialization failure", "40001"})  # of mssql-python, and of pyodbc
+
+    def connect_args(self) -> dict[str, Any]:
+        """See `Dialect.connect_args`."""
+        return {"timeout": ceil(self.timeout)}
+
+    def prepare(self, connection: Any) -> None:
+        """See `Dialect.prepare`; the same attribute of mssql-python and pyodbc limits each statement."""
+        connection.timeout = ceil(self.timeout)
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """See `Dialect.codes`: the SQLSTATE, which mssql-python puts into words."""
+        return (getattr(error, "driver_error", None), *error.args[:1])
+
+    def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
+        """See `Dialect.skip_locked`."""
+        (table,) = query.get_final_froms()
+        return query.with_hint(table, "WITH (UPDLOCK, READPAST, ROWLOCK)", "mssql")
+
+
+class Firebird(Dialect):
+    """Firebird 3 or newer; the driver blocks, and is run in threads."""
+
+    title = "Firebird"
+    extra = "firebird"
+    driver = "firebird"
+    transient = frozenset({335544336, 335544345, 335544451})  # deadlock, lock conflict, update conflict
+    autocommit = False
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """See `Dialect.engine_options`; the driver knows no autocommit."""
+        return {}
+
+    def connect_args(self) -> dict[str, Any]:
+        """See `Dialect.connect_args`."""
+        return {"charset": "UTF8"}
+
+    def prepare(self, connection: Any) -> None:
+        """See `Dialect.prepare`.
+
+        Only a snapshot keeps the BLOB of a row that was read until it is opened, though others write another
+        one. After waiting for a row it would find an update conflict, so it does not wait, and tries again.
+        """
+        from firebird.driver import Isolation, tpb
+
+        connection.main_transaction.default_tpb = tpb(Isolation.SNAPSHOT, lock_timeout=0)
+
+    def interrupt(self, connection: Any) -> None:
+        """See `Dialect.interrupt`: the driver can wait without end for a server that is silent."""
+        from firebird.driver import CancelType
+
+        connection._att.cancel_operation(CancelType.ABORT)
+
+    def codes(self, error: BaseException) -> Iterable[object]:
+        """See `Dialect.codes`."""
+        codes: tuple[int, ...] = getattr(error, "gds_codes", ())
+        return codes
+
+    def duplicate(self, error: BaseException) -> bool:
+        """See `Dialect.duplicate`; the driver raises no `IntegrityError`."""
+        return getattr(error, "sqlcode", None) == -803
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.transaction`; `prepare` has said how they are isolated."""
+        with connection.begin():
+            yield
+
+    def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
+        """See `Dialect.skip_locked`; Firebird has it from version 5 on."""
+        return query
+
+
+DIALECTS: Final[Mapping[str, type[Dialect]]] = {
+    "sqlite": SQLite,
+    "postgresql": PostgreSQL,
+    "mysql": MySQL,
+    "mariadb": MariaDB,
+    "mssql": SQLServer,
+    "firebird": Firebird,
+}
+"""By the scheme of their URLs."""
+
+
+def dialect_of(url: str, timeout: float) -> Dialect:
+    """The dialect of a SQLAlchemy URL. Raises `InvalidStoreURL`, which never repeats the URL."""
+    try:
+        parsed = make_url(url)
+        dialect = DIALECTS[parsed.get_backend_name()]
+    except (ArgumentError, ValueError):
+        raise InvalidStoreURL("The database's URL cannot be read.") from None
+    except KeyError:
+        known = ", ".join(f"{scheme}://" for scheme in DIALECTS)
+        raise InvalidStoreURL(f"A database's URL begins with one of {known}.") from None
+    return dialect(parsed, timeout)

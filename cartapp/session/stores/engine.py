@@ -1,0 +1,165 @@
+"""A SQL database for coroutines: short transactions on a bounded number of connections, and clear errors."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.sql.base import Executable
+
+from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable
+from .dialects import Dialect, dialect_of
+from .runners import Runner, Tasks, Threads, Work
+
+T = TypeVar("T")
+
+Values = Mapping[str, Any]
+"""A statement's parameters by name."""
+
+Rows = Sequence[Row[*tuple[Any, ...]]]
+
+_ATTEMPTS = 10  # at a transaction that the engine rolls back for the sake of another
+
+
+class Database:
+    """One database for a process. It connects when first used, on the event loop that uses it.
+
+    `pool_size` is the number of connections; whoever finds none free waits up to `timeout` seconds.
+    SQLAlchemy's `IntegrityError` passes; every other error of the driver becomes `StoreUnavailable`.
+
+    Raises `InvalidStoreURL`, and `MissingDriver` with the line that installs it.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 2.0) -> None:
+        self.dialect = dialect_of(url, timeout)
+        self._timeout = timeout
+        self._runner = _runner(self.dialect, pool_size)
+
+    async def fetch(self, statement: Executable, values: Values | None = None) -> Rows:
+        """All rows of one query."""
+
+        def query(connection: Connection) -> Rows:
+            return connection.execute(statement, values).all()
+
+        return await self.read(query)
+
+    async def read(self, work: Work[T]) -> T:
+        """Do queries, and return what `work` returns.
+
+        It is done again when only now it shows that the connection was lost.
+        """
+        return await self._attempts(lambda: self._runner.run(work, writes=False), reads=True)
+
+    async def execute(self, statement: Executable, values: Values | None = None) -> int:
+        """Do one statement in a transaction of its own and return the number of rows that it found."""
+
+        def write(connection: Connection) -> int:
+            rows = connection.execute(statement, values).rowcount
+            if not self.dialect.autocommit:
+                connection.commit()
+            return rows
+
+        return await self._attempts(lambda: self._runner.run(write, writes=True))
+
+    async def run(self, work: Work[T]) -> T:
+        """Do several statements in one transaction and return what `work` returns.
+
+        Keep it short, without side effects: it is done again when the engine rolls the transaction back for
+        the sake of another (deadlock, serialization failure).
+        """
+
+        def transaction(connection: Connection) -> T:
+            with self.dialect.transaction(connection):
+                return work(connection)
+
+        return await self._attempts(lambda: self._runner.run(transaction, writes=True))
+
+    async def close(self) -> None:
+        """Give back connections and threads; more than once does no harm."""
+        await self._runner.close()
+
+    async def _attempts(self, attempt: Callable[[], Awaitable[T]], *, reads: bool = False) -> T:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        for number in range(1, _ATTEMPTS + 1):
+            try:
+                return await attempt()
+            except IntegrityError:
+                raise
+            except (DBAPIError, PoolTimeout, OSError) as error:
+                if (cause := _cause(error)) is not None and self.dialect.duplicate(cause):
+                    raise IntegrityError(None, None, cause) from error
+                pause = random.uniform(0, 0.005 * 2**number)  # noqa: S311
+                late = asyncio.get_running_loop().time() + pause > deadline
+                if late or number == _ATTEMPTS or not (self._transient(error) or (reads and _lost(error))):
+                    raise self._unavailable(error) from error
+            await asyncio.sleep(pause)
+        raise AssertionError("The last attempt has returned or raised.")
+
+    def _transient(self, error: Exception) -> bool:
+        cause = _cause(error)
+        return cause is not None and not self.dialect.transient.isdisjoint(self.dialect.codes(cause))
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.dialect.place} cannot be used: {self._reason(error)}.")
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, (TimeoutError, PoolTimeout)):
+            return f"no answer within {self._timeout:g} seconds"
+        cause = _cause(error) or error
+        words = str(getattr(cause, "strerror", None) or cause).strip() or type(cause).__name__
+        password = self.dialect.url.password
+        return (words.replace(password, "***") if password else words).splitlines()[0].rstrip(".")
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What the driver raised, when it is one of its errors."""
+    return error.orig if isinstance(error, DBAPIError) else None
+
+
+def _lost(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _runner(dialect: Dialect, pool_size: int) -> Runner:
+    try:
+        return _make_runner(dialect, pool_size)
+    except ImportError as error:
+        raise _missing(dialect) from error
+    except NoSuchModuleError as error:
+        if dialect.driver in dialect.url.drivername:
+            raise _missing(dialect) from error
+        raise InvalidStoreURL(f"There is no SQLAlchemy driver {dialect.url.drivername}.") from None
+
+
+def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
+    options: dict[str, Any] = {
+        "connect_args": dialect.connect_args(),
+        "hide_parameters": True,  # they would bring sessions into tracebacks
+        **dialect.engine_options,
+    }
+    if dialect.url.get_dialect().is_async:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        asynchronous = create_async_engine(
+            dialect.url, **options, pool_size=pool_size, max_overflow=0, pool_timeout=dialect.timeout
+        )
+        _listen(asynchronous.sync_engine, dialect)
+        return Tasks(asynchronous)
+    threads = min(pool_size, dialect.most_threads)
+    connections = threads + dialect.single_writer
+    engine = create_engine(dialect.url, **options, pool_size=connections, max_overflow=0)
+    _listen(engine, dialect)
+    return Threads(engine, threads, single_writer=dialect.single_writer, interrupt=dialect.interrupt)
+
+
+def _listen(engine: Engine, dialect: Dialect) -> None:
+    event.listen(engine, "do_connect", lambda *_: dialect.before_connect())
+    event.listen(engine, "connect", lambda connection, _: dialect.prepare(connection))
+
+
+def _missing(dialect: Dialect) -> MissingDriver:
+    line = f'pip install "cartapp[{dialect.extra}]"'
+    return MissingDriver(f"The {dialect.title} database needs a driver: {line}")

@@ -1,0 +1,202 @@
+"""One memcached server: its text protocol over a bounded number of connections.
+
+The source is the server's own protocol.txt. `cas` and `add` are used and not the newer `ms`, although that
+would answer with the new token: when memory runs out, a refused `ms` also drops the item that was there.
+"""
+
+import asyncio
+import os
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from ..errors import StoreNotSupported, StoreUnavailable
+from .gather import Closed, Gatherer
+
+_MOST: Final = 50  # commands of one batch
+_END: Final = b"\r\nEND\r\n"
+_WORDS: Final = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"END", b"VERSION"}
+_PAUSE: Final = 0.5  # seconds between two tries of a server that hangs
+_BUSY: Final = 0.02  # seconds until the next try when the server is already listing for somebody else
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's first word; for VALUE the item's bytes and its CAS token as well."""
+
+    word: bytes
+    data: bytes = b""
+    token: int = 0
+
+
+class Refused(Exception):
+    """The server answers with an error."""
+
+
+_BROKEN: Final = (OSError, EOFError, Refused, Closed, ValueError, IndexError, asyncio.LimitOverrunError)
+
+
+class MemcachedServer:
+    """A server, not yet connected, for one event loop; `timeout` is in seconds, for each command.
+
+    After a time-out further commands fail at once, but for one each half second that finds out whether the
+    server is back: one that hangs costs its own keys one wait, and the other servers' nothing.
+    """
+
+    def __init__(self, host: str, port: int, *, timeout: float, pool_size: int) -> None:
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._host, self._port = host, port
+        self._timeout = timeout
+        self._idle: list[tuple[StreamReader, StreamWriter]] = []
+        self._gatherer = Gatherer(self._send, most=_MOST, at_once=pool_size, timeout=timeout)
+        self._silent_until = 0.0  # event loop time; 0.0 while it answers
+
+    async def ask(self, command: bytes) -> Answer:
+        """Send a command, with its data, and return the answer. Raises `StoreUnavailable`."""
+        with self._explained():
+            async with asyncio.timeout(self._timeout):
+                answer = await self._gatherer.ask(command)
+            if isinstance(answer, Answer):
+                return answer
+            raise answer if isinstance(answer, Exception) else TypeError(answer)
+
+    async def keys(self) -> AsyncGenerator[bytes]:
+        """The keys of all that it holds, as it walks through its hash table.
+
+        Raises `StoreNotSupported` where that cannot be had, and `StoreUnavailable`.
+        """
+        with self._explained():
+            async with asyncio.timeout(self._timeout):
+                reader, writer, line = await self._begin_dump()
+        try:
+            while line != b"END\r\n":
+                if not line.startswith(b"key="):
+                    raise StoreNotSupported(
+                        f"memcached at {self.name} does not list its keys: {_text(line)}."
+                    )
+                yield unquote_to_bytes(line[4:].split(b" ", 1)[0])
+                with self._explained():
+                    async with asyncio.timeout(self._timeout):
+                        line = await reader.readuntil(b"\n")
+        finally:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """Close every connection; commands under way fail."""
+        await self._gatherer.close()
+        while self._idle:
+            _, writer = self._idle.pop()
+            writer.transport.abort()
+            await asyncio.sleep(0)  # lets the socket be closed
+
+    # -- connections --------------------------------------------------------------------------------------
+
+    async def _send(self, commands: Sequence[bytes], answered: Callable[[object], None]) -> None:
+        """See `gather.Send`. Nothing is ever sent twice: nobody knows what a broken connection had done."""
+        reader, writer = await self._connection()
+        try:
+            # Not drained: a server that waits for its answers to be read takes no further commands, so what
+            # is left to write is written while we read. A batch bounds how much that is.
+            writer.write(b"".join(commands))
+            for _ in commands:
+                answered(await _answer(reader))
+        except BaseException:
+            # Answers may still be on their way, which the next user of the connection would take for its own.
+            writer.transport.abort()
+            raise
+        self._idle.append((reader, writer))
+
+    async def _connection(self) -> tuple[StreamReader, StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not (reader.at_eof() or writer.is_closing()):
+                return reader, writer
+            writer.transport.abort()
+        return await asyncio.open_connection(self._host, self._port)
+
+    async def _begin_dump(self) -> tuple[StreamReader, StreamWriter, bytes]:
+        """A connection of its own on which the keys come, and the first line. Waits for other listings."""
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            while True:
+                writer.write(b"lru_crawler metadump hash\r\n")
+                line = await reader.readuntil(b"\n")
+                if not line.startswith(b"BUSY"):
+                    return reader, writer, line
+                await asyncio.sleep(_BUSY)
+        except BaseException:
+            writer.transport.abort()
+            raise
+
+    # -- what goes wrong ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what went wrong into `StoreUnavailable`, and keep track of the server's silence."""
+        self._let_pass()
+        try:
+            yield
+        except TimeoutError as error:
+            self._silent_until = asyncio.get_running_loop().time() + _PAUSE
+            raise self._unavailable("it did not answer in time") from error
+        except (
+            OSError,
+            EOFError,
+            Refused,
+            Closed,
+            ValueError,
+            IndexError,
+            asyncio.LimitOverrunError,
+        ) as error:
+            self._silent_until = 0.0
+            raise self._unavailable(_reason(error)) from error
+        self._silent_until = 0.0
+
+    def _let_pass(self) -> None:
+        if not self._silent_until:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self._silent_until:
+            raise self._unavailable("it did not answer lately")
+        self._silent_until = now + self._timeout + _PAUSE  # for the others: this command finds out
+
+    def _unavailable(self, reason: str) -> StoreUnavailable:
+        return StoreUnavailable(f"The memcached store at {self.name} cannot be used: {reason}.")
+
+
+async def _answer(reader: StreamReader) -> Answer | Refused:
+    line = await reader.readuntil(b"\r\n")
+    word, *rest = line.split()
+    if word == b"VALUE":  # VALUE <key> <flags> <bytes> <token>
+        size, token = int(rest[2]), int(rest[3])
+        data = await reader.readexactly(size + len(_END))
+        if not data.endswith(_END):
+            raise ValueError(data[-len(_END) :])
+        return Answer(word, data[:size], token)
+    if word == b"SERVER_ERROR":  # it has read the command's data, so the next line is the next answer
+        return Refused(_text(line))
+    if word in (b"ERROR", b"CLIENT_ERROR"):
+        raise Refused(_text(line))
+    if word not in _WORDS:
+        raise ValueError(word)
+    return Answer(word)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("ascii", "replace").strip()[:200]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Refused):
+        return f"it answers {str(error)!r}"
+    if isinstance(error, Closed):
+        return "it was closed here"
+    if isinstance(error, EOFError):
+        return "it closed the connection"
+    if isinstance(error, OSError):
+        number = error.errno or 0
+        return os.strerror(number).lower() if number > 0 else (error.strerror or str(error))
+    return "it does not speak memcached's protocol"

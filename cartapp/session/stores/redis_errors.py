@@ -1,0 +1,63 @@
+"""What went wrong with Redis or Valkey, in words for people: short, and without what a client had sent."""
+
+import os
+import ssl
+from typing import Final
+
+from redis import exceptions as driver
+from redis.asyncio.sentinel import MasterNotFoundError
+
+# The first that fits counts, so the special ones stand before those they derive from.
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (driver.NoPermissionError, "its user may not run a command that is needed"),
+    (driver.AuthenticationError, "it refuses the user name or password"),
+    (driver.BusyLoadingError, "it is still loading its data"),
+    (driver.ReadOnlyError, "it is a read-only replica"),
+    (driver.OutOfMemoryError, "it is out of memory"),
+    (driver.MasterDownError, "it is a replica that has lost its master"),
+    (driver.ClusterDownError, "the cluster is down"),
+    (driver.SlotNotCoveredError, "no node of the cluster has this key"),
+    (MasterNotFoundError, "no sentinel that answers knows the master"),
+    (driver.MaxConnectionsError, "all connections are in use"),
+    (driver.InvalidResponse, "it does not speak the Redis protocol"),
+)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a command failed, as the end of a sentence."""
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, driver.RedisClusterException) and isinstance(error.__cause__, Exception):
+        return reason_of(error.__cause__)  # of the last node that was asked
+    if isinstance(error, driver.ResponseError):
+        return _refusal(str(error))
+    if isinstance(error, TimeoutError | driver.TimeoutError):
+        return "it did not answer in time"
+    return _trouble(error)
+
+
+def _refusal(message: str) -> str:
+    if message.startswith("MISCONF"):
+        return "it cannot save to its disk and so takes no writes"
+    # What follows a comma may be arguments of the command, and those are not to be shown.
+    return f"it answers {message.partition(',')[0][:100]!r}"
+
+
+def _trouble(error: BaseException) -> str:
+    """What kept a connection from being made, or broke it."""
+    origin = error
+    while not isinstance(origin, OSError):
+        deeper = origin.__cause__ or origin.__context__
+        if deeper is None:
+            return _lower(str(error) or type(error).__name__)
+        origin = deeper
+    if isinstance(origin, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({origin.verify_message})"
+    number = origin.errno or 0
+    return _lower(os.strerror(number) if number > 0 else origin.strerror or str(origin))
+
+
+def _lower(text: str) -> str:
+    line = text.partition("\n")[0][:200].rstrip(".")
+    return line[:1].lower() + line[1:]

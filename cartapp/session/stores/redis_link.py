@@ -1,0 +1,175 @@
+"""Connections to Redis and Valkey by redis-py: one server, what the sentinels call the master, or a cluster.
+
+Nothing is ever sent twice. When a connection breaks, nobody knows whether the last command took effect, and
+a compare-and-set that is repeated blindly could be counted as a conflict or, had somebody else built on its
+first run, be applied twice. So retries are off; a connection that the server has closed while it was idle is
+noticed before it is used.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from redis.asyncio import Redis, Sentinel, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError, SlotNotCoveredError
+
+from .redis_url import Address
+
+
+class Command(NamedTuple):
+    """A command's words; `at` is the node of a cluster that is meant, None for the one that has the key."""
+
+    words: tuple[str | bytes | int, ...]
+    at: ClusterNode | None = None
+
+
+class Link(Protocol):
+    """A way to send commands."""
+
+    most: int
+    """How many commands one `send` may take."""
+
+    async def send(self, commands: Sequence[Command], answered: Callable[[object], None]) -> None:
+        """As `gather.Send` wants it; raises redis-py's errors."""
+        ...
+
+    async def places(self) -> Sequence[ClusterNode | None]:
+        """Where keys are: for each node that has some of its own, what `Command.at` takes."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def link_to(address: Address, *, timeout: float, pool_size: int) -> Link:
+    """A link, not yet connected, of at most `pool_size` connections. `timeout` is in seconds."""
+    if address.kind == "cluster":
+        return ClusterLink(address, timeout, pool_size)
+    if address.kind == "sentinel":
+        return _sentinel_link(address, timeout, pool_size)
+    options = {**_options(address, timeout), "db": address.database}
+    if address.kind == "unix":
+        return PoolLink(ConnectionPool(UnixDomainSocketConnection, pool_size, path=address.path, **options))
+    host, port = address.hosts[0]
+    kind = Connection if address.tls is None else SSLConnection
+    return PoolLink(ConnectionPool(kind, pool_size, host=host, port=port, **options))
+
+
+def _options(address: Address, timeout: float) -> dict[str, Any]:
+    """Arguments of every connection. RESP2 needs no greeting and is all that strings and lists ask for."""
+    return {
+        "protocol": 2,
+        "socket_connect_timeout": timeout,
+        "socket_timeout": None,  # whoever waits for an answer bounds that
+        **address.login,
+        **(address.tls or {}),
+    }
+
+
+def _sentinel_link(address: Address, timeout: float, pool_size: int) -> "PoolLink":
+    # The sentinels are asked one after the other: one that hangs must leave time for the next.
+    patience = timeout / (len(address.hosts) + 1)
+    tls = {} if address.tls is None else {"ssl": True, **address.tls}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        address.hosts,
+        sentinel_kwargs={
+            "protocol": 2,
+            "socket_connect_timeout": patience,
+            "socket_timeout": patience,
+            "retry": Retry(NoBackoff(), 0),
+            **address.sentinel_login,
+            **tls,
+        },
+    )
+    options = {**_options(address, timeout), "db": address.database, **tls}
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        address.master, sentinel, max_connections=pool_size, **options
+    )
+    return PoolLink(pool, sentinel.sentinels)
+
+
+class PoolLink:
+    """One server at a time, over a pool of connections to it."""
+
+    most = 100
+
+    def __init__(self, pool: ConnectionPool, sentinels: Sequence[Redis] = ()) -> None:
+        self._pool = pool
+        self._sentinels = sentinels
+
+    async def send(self, commands: Sequence[Command], answered: Callable[[object], None]) -> None:
+        """See `Link.send`."""
+        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(
+                connection.pack_commands([command.words for command in commands])
+            )
+            for _ in commands:
+                try:
+                    answer = await connection.read_response()
+                except ResponseError as refusal:
+                    answer = refusal
+                answered(answer)
+        except BaseException:
+            # Answers may still be on their way, which the next user of the connection would take for its own.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(connection)
+
+    async def places(self) -> Sequence[ClusterNode | None]:
+        """See `Link.places`."""
+        return [None]
+
+    async def close(self) -> None:
+        """See `Link.close`."""
+        await self._pool.aclose()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
+
+
+class ClusterLink:
+    """A cluster: redis-py knows which node has a key and learns anew when that changes."""
+
+    most = 1
+
+    def __init__(self, address: Address, timeout: float, pool_size: int) -> None:
+        # A node that hangs must leave time to ask another one who has its keys now.
+        options = {**_options(address, timeout / 2), "socket_timeout": timeout / 2}
+        if address.tls is not None:
+            options["ssl"] = True
+        self._client = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+            require_full_coverage=False,  # the nodes that are there go on serving their part
+            # A key that has moved corrects the map for its part; to make the whole map anew would close the
+            # connections that others are using.
+            reinitialize_steps=0,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=2 * pool_size,  # one that is being given up counts until it is closed
+            **options,
+        )
+
+    async def send(self, commands: Sequence[Command], answered: Callable[[object], None]) -> None:
+        """See `Link.send`."""
+        for command in commands:
+            # Without this redis-py sends what comes before it knows the nodes to any of them.
+            await self._client.initialize()
+            whom = self._client if command.at is None else command.at
+            try:
+                answered(await whom.execute_command(*command.words))
+            except KeyError as error:  # the map of who has which key has a hole there
+                raise SlotNotCoveredError from error
+
+    async def places(self) -> Sequence[ClusterNode | None]:
+        """See `Link.places`."""
+        await self._client.initialize()
+        return self._client.get_primaries()
+
+    async def close(self) -> None:
+        """See `Link.close`."""
+        await self._client.aclose()

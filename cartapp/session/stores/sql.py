@@ -1,0 +1,267 @@
+"""Sessions in a table of a SQL database, a row each."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Row,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from ..errors import StoreUnavailable, UnreadableRecord, UnsupportedValue
+from ..record import Clock, Record, Summary, Version, now
+from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS
+from .engine import Database, Values
+
+logger = logging.getLogger("cartapp.session")
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# The two indexes are unique constraints, which hold by themselves since the key is unique: these are made by
+# the same statement as the table, so that no crash and no other worker can come in between.
+TABLE: Final = Table(
+    "cart_session",
+    MetaData(),
+    Column("skey", KEY, primary_key=True),
+    Column("version", NUMBER, nullable=False),
+    Column("created", NUMBER, nullable=False),
+    Column("last_used", NUMBER, nullable=False),
+    Column("expires", NUMBER, nullable=False),
+    Column("user_id", NAME),
+    Column("epoch", NUMBER, nullable=False),
+    Column("size", NUMBER, nullable=False),
+    Column("data", DATA, nullable=False),
+    UniqueConstraint("expires", "skey", name="cart_session_expires"),
+    UniqueConstraint("user_id", "skey", name="cart_session_user"),
+    **TABLE_OPTIONS,
+)
+"""Times are milliseconds since 1970 UTC; `size` is the length of `data`, 0 for a retired marker."""
+
+_BATCH = 500  # rows that one step of listing reads, or one transaction of purging removes
+_LONGEST_NAME = 255
+_ATTEMPTS, _PAUSE = 10, 0.1  # at making the table, and seconds between them
+
+_LIVE = TABLE.c.expires > bindparam("at")
+_KEY = TABLE.c.skey == bindparam("seen_key")
+_SEEN = (_KEY, TABLE.c.version == bindparam("seen_version"))
+
+_INSERT = insert(TABLE)
+_LOAD = select(
+    TABLE.c.version,
+    TABLE.c.created,
+    TABLE.c.last_used,
+    TABLE.c.expires,
+    TABLE.c.epoch,
+    TABLE.c.user_id,
+    TABLE.c.data,
+).where(_KEY, _LIVE)
+_UPDATE = update(TABLE).where(*_SEEN, _LIVE)  # sets the columns that it is given values for
+_DELETE = delete(TABLE).where(_KEY)
+_DELETE_SEEN = delete(TABLE).where(*_SEEN, TABLE.c.last_used == bindparam("seen_use"))
+_PAGE = (
+    select(
+        TABLE.c.skey,
+        TABLE.c.created,
+        TABLE.c.last_used,
+        TABLE.c.expires,
+        TABLE.c.size,
+        TABLE.c.user_id,
+    )
+    .where(TABLE.c.skey > bindparam("after"), TABLE.c.size > 0, _LIVE)
+    .order_by(TABLE.c.skey)
+    .limit(_BATCH)
+)
+_PAGE_OF_USER = _PAGE.where(TABLE.c.user_id == bindparam("user"))
+_EXPIRED = (
+    select(TABLE.c.skey).where(TABLE.c.expires <= bindparam("at")).order_by(TABLE.c.expires).limit(_BATCH)
+)
+_PURGE = delete(TABLE).where(
+    TABLE.c.skey.in_(bindparam("keys", expanding=True)), TABLE.c.expires <= bindparam("at")
+)
+
+
+class SqlStore:
+    """A store in the table `cart_session`, which is made when first needed.
+
+    It takes the database over: closing the store closes it.
+    """
+
+    name = "database"
+
+    def __init__(self, database: Database, *, clock: Clock = now) -> None:
+        self._database = database
+        self._clock = clock
+        self._made = False  # the table, as far as this process knows
+        self._making = asyncio.Lock()
+        self._expired = database.dialect.skip_locked(_EXPIRED)
+
+    async def create(self, record: Record) -> Version | None:
+        """See `Store.create`. Raises `UnsupportedValue` for a user id of more than 255 characters."""
+        row = {"skey": record.key, **_row(record, version=1)}
+        try:
+            await self._on_table(self._database.execute, _INSERT, row)
+        except IntegrityError:
+            return None
+        return 1
+
+    async def load(self, key: str) -> Record | None:
+        """See `Store.load`."""
+        rows = await self._on_table(self._database.fetch, _LOAD, {"seen_key": key, "at": self._clock()})
+        return _record(key, rows[0]) if rows else None
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        """See `Store.save`; an expired record counts as gone. Raises `UnsupportedValue` as `create` does."""
+        version = int(expected) + 1
+        return version if await self._update(record.key, expected, _row(record, version)) else None
+
+    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+        """See `Store.touch`; an expired record counts as gone."""
+        return await self._update(key, expected, {"last_used": last_used, "expires": expires})
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        """See `Store.delete`."""
+        if expected is None:
+            return await self._on_table(self._database.execute, _DELETE, {"seen_key": key}) == 1
+        seen = {"seen_key": key, "seen_version": int(expected.version), "seen_use": expected.last_used}
+        return await self._on_table(self._database.execute, _DELETE_SEEN, seen) == 1
+
+    async def ping(self) -> None:
+        """A transaction that looks at no table. Raises `StoreUnavailable`."""
+        await self._database.run(lambda connection: connection.execute(select(literal(1))).all())
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._database.close()
+
+    async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
+        """See `Listable.scan`; each unreadable row costs one log line."""
+        page = _PAGE if user_id is None else _PAGE_OF_USER
+        values = {} if user_id is None else {"user": _escaped(user_id)}
+        after: str | None = ""
+        while after is not None:
+            rows = await self._on_table(
+                self._database.fetch, page, {**values, "after": after, "at": self._clock()}
+            )
+            for row in rows:
+                found = _summary(row)
+                # Names that are equal to the engine may differ for us: in case, or in spaces at the end.
+                if found is not None and user_id in (None, found.user_id):
+                    yield found
+            after = rows[-1].skey if len(rows) == _BATCH else None
+
+    async def purge(self, now: int) -> int:
+        """See `Purgeable.purge`; between its transactions others have the database for as long as each took."""
+        removed, found, clock = 0, _BATCH, asyncio.get_running_loop().time
+        while found == _BATCH:
+            began = clock()
+            found, gone = await self._on_table(self._database.run, partial(self._purge_batch, now))
+            removed += gone
+            await asyncio.sleep(clock() - began)
+        return removed
+
+    async def _update(self, key: str, expected: Version, columns: Values) -> bool:
+        seen = {"seen_key": key, "seen_version": int(expected), "at": self._clock()}
+        return await self._on_table(self._database.execute, _UPDATE, {**columns, **seen}) == 1
+
+    def _purge_batch(self, now: int, connection: Connection) -> tuple[int, int]:
+        keys = connection.execute(self._expired, {"at": now}).scalars().all()
+        if not keys:
+            return 0, 0
+        return len(keys), connection.execute(_PURGE, {"keys": keys, "at": now}).rowcount
+
+    # -- the table ----------------------------------------------------------------------------------------
+
+    async def _on_table(self, operation: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        if not self._made:
+            await self._make_table()
+        try:
+            return await operation(*args, **named)
+        except StoreUnavailable:
+            self._made = False  # perhaps it is another database now, or somebody has dropped it
+            raise
+
+    async def _make_table(self) -> None:
+        async with self._making:
+            if not self._made and not await self._database.read(_has_table):
+                await self._create_table()
+            self._made = True
+
+    async def _create_table(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._database.run(_create_table)
+            except (StoreUnavailable, IntegrityError):  # perhaps another process is making it right now
+                if await self._database.read(_has_table):
+                    return None
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_PAUSE)
+        raise AssertionError("The last attempt has returned or raised.")
+
+
+def _has_table(connection: Connection) -> bool:
+    return inspect(connection).has_table(TABLE.name)
+
+
+def _create_table(connection: Connection) -> None:
+    if not _has_table(connection):
+        TABLE.create(connection, checkfirst=False)
+
+
+def _row(record: Record, version: int) -> dict[str, Any]:
+    return {
+        "version": version,
+        "created": record.created,
+        "last_used": record.last_used,
+        "expires": record.expires,
+        "user_id": None if record.user_id is None else _escaped(record.user_id),
+        "epoch": record.epoch,
+        "size": len(record.data),
+        "data": record.data,
+    }
+
+
+def _record(key: str, row: Row[*tuple[Any, ...]]) -> Record:
+    """Checks the types, since a column of SQLite takes values of any."""
+    *numbers, user_id, data = row
+    if not (all(isinstance(number, int) for number in numbers) and isinstance(data, bytes)):
+        raise UnreadableRecord("its row holds values of other types")
+    version, created, last_used, expires, epoch = numbers
+    return Record(key, created, last_used, expires, data, _unescaped(user_id), epoch, version)
+
+
+def _summary(row: Row[*tuple[Any, ...]]) -> Summary | None:
+    key, *numbers, user_id = row
+    if not all(isinstance(number, int) for number in numbers):
+        logger.warning("Session %s is unreadable and not listed: its row holds values of other types", key)
+        return None
+    created, last_used, expires, size = numbers
+    return Summary(key, created, last_used, expires, size, _unescaped(user_id))
+
+
+def _escaped(user_id: str) -> str:
+    """The id without NUL, which not every engine can store in a text."""
+    escaped = user_id.replace("%", "%25").replace("\0", "%00")
+    if len(escaped) > _LONGEST_NAME:
+        raise UnsupportedValue(f"A user id may have {_LONGEST_NAME} characters here, not {len(escaped)}.")
+    return escaped
+
+
+def _unescaped(user_id: str | None) -> str | None:
+    return None if user_id is None else user_id.replace("%00", "\0").replace("%25", "%")

@@ -1,0 +1,48 @@
+"""The databases under test: for each engine a function that gives one test the URL of an empty database."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection
+
+from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql import TABLE
+
+from .servers.sql import SqlServer
+
+
+def emptied(url: str) -> str:
+    """The URL, without the sessions of the test before."""
+
+    def drop(connection: Connection) -> None:
+        TABLE.drop(connection, checkfirst=True)
+
+    async def run() -> None:
+        database = Database(url, timeout=20)
+        await database.run(drop)
+        await database.close()
+
+    asyncio.run(run())
+    return url
+
+
+def _sqlite(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path')}/cart.db"
+
+
+def _on(fixture: str) -> Callable[[pytest.FixtureRequest], str]:
+    def of_server(request: pytest.FixtureRequest) -> str:
+        server: SqlServer = request.getfixturevalue(fixture)
+        return emptied(server.url)
+
+    return of_server
+
+
+SERVERS = {name: f"{name}_server" for name in ("postgresql", "mariadb", "firebird")}
+"""The fixture of each engine that has a server."""
+
+DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": _sqlite,
+    **{name: _on(fixture) for name, fixture in SERVERS.items()},
+}

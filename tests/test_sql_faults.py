@@ -1,0 +1,166 @@
+"""SQL servers that refuse, hang, go away and come back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import make_url
+
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.guard import GuardedStore
+from cartapp.session.record import Record, now
+from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql import SqlStore
+
+from .databases import SERVERS, emptied
+from .servers.process import free_port
+from .servers.sql import PASSWORD, SqlServer
+from .sql_workers import DEADLINE, write_under_faults
+from .stores import make_record
+from .workers import numbered, processes
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=SERVERS)
+def running(request: pytest.FixtureRequest) -> Iterator[SqlServer]:
+    server: SqlServer = request.getfixturevalue(SERVERS[request.param])
+    emptied(server.url)
+    yield server
+    server.server.resume()
+
+
+@pytest.fixture
+async def store(running: SqlServer) -> AsyncIterator[SqlStore]:
+    store = SqlStore(Database(running.url, pool_size=3, timeout=1))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def stored(store: SqlStore) -> Record:
+    record = make_record(now())
+    assert await store.create(record) == 1
+    return replace(record, version=1)
+
+
+async def test_a_server_that_is_not_there_is_named(running: SqlServer) -> None:
+    port = free_port()
+    url = make_url(running.url).set(port=port).render_as_string(hide_password=False)
+    await fails(url, f"server at 127.0.0.1:{port} cannot be used")
+
+
+async def test_a_wrong_password_is_refused_and_not_shown(running: SqlServer) -> None:
+    url = make_url(running.url).set(password=PASSWORD + "wrong").render_as_string(hide_password=False)
+    await fails(url, "cannot be used: ")
+
+
+async def test_an_unknown_database_is_refused(running: SqlServer) -> None:
+    url = make_url(running.url).set(database="/nowhere").render_as_string(hide_password=False)
+    await fails(url, "cannot be used: ")
+
+
+async def fails(url: str, words: str) -> None:
+    store = SqlStore(Database(url))
+    with pytest.raises(StoreUnavailable, match=words) as raised:
+        await store.ping()
+    assert PASSWORD not in str(raised.value)
+    print(raised.value)
+    await store.close()
+
+
+async def test_a_server_that_hangs_costs_one_timeout_and_no_connection(
+    running: SqlServer, store: SqlStore, stored: Record
+) -> None:
+    guarded = GuardedStore(store, 1)
+    async with asyncio.timeout(DEADLINE):
+        for _ in range(2):
+            running.server.pause()
+            calls = (guarded.load(stored.key) for _ in range(20))
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(answer) for answer in answers} == {StoreUnavailable}
+            running.server.resume()
+            while await is_out(guarded):
+                await asyncio.sleep(0.01)
+            loaded = await asyncio.gather(*(store.load(stored.key) for _ in range(20)))
+            assert loaded == [stored] * 20
+
+
+async def is_out(store: GuardedStore) -> bool:
+    try:
+        await store.ping()
+    except StoreUnavailable:
+        return True
+    return False
+
+
+async def test_a_store_is_closed_though_the_server_hangs(
+    running: SqlServer, stored: Record, store: SqlStore
+) -> None:
+    other = SqlStore(Database(running.url, pool_size=3, timeout=1))
+    assert await other.load(stored.key) == stored
+    running.server.pause()
+    loading = [asyncio.create_task(GuardedStore(other, 0.5).load(stored.key)) for _ in range(5)]
+    await asyncio.wait(loading)
+    assert all(isinstance(task.exception(), StoreUnavailable) for task in loading)
+    async with asyncio.timeout(DEADLINE):
+        await other.close()
+
+
+async def test_a_new_connection_to_a_server_that_hangs_is_given_up(running: SqlServer) -> None:
+    other = SqlStore(Database(running.url, pool_size=3, timeout=1))
+    running.server.pause()
+    loading = [asyncio.create_task(GuardedStore(other, 0.5).ping()) for _ in range(5)]
+    await asyncio.wait(loading)
+    assert all(isinstance(task.exception(), StoreUnavailable) for task in loading)
+    async with asyncio.timeout(DEADLINE):
+        await other.close()
+
+
+async def test_a_restart_under_load_loses_no_answered_write(running: SqlServer, store: SqlStore) -> None:
+    keys = [make_record(0).key for _ in range(5)]
+    for key in keys:
+        await store.create(make_record(now(), key=key, data=numbered(0)))
+    pipes = [processes.Pipe() for _ in range(2)]
+    workers = [
+        processes.Process(target=write_under_faults, args=(running.url, keys, theirs), daemon=True)
+        for _, theirs in pipes
+    ]
+    for worker in workers:
+        worker.start()
+    await until_written(store, keys, 20)
+    await asyncio.to_thread(running.server.restart)
+    await until_written(store, keys, 20)
+    await asyncio.to_thread(running.server.kill)
+    await asyncio.to_thread(running.server.start)
+    await until_written(store, keys, 20)
+    for ours, _ in pipes:
+        ours.send("stop")
+    told = [await asyncio.to_thread(ours.recv) for ours, _ in pipes]
+    for worker in workers:
+        await asyncio.to_thread(worker.join, DEADLINE)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for key in keys:
+        record = await store.load(key)
+        assert record is not None
+        assert int(record.version) >= max(versions.get(key, 1) for _, versions in told)
+        assert record.data == numbered(int(record.version) - 1)
+
+
+async def until_written(store: SqlStore, keys: list[str], times: int) -> None:
+    """Wait until each record was saved so often from now on."""
+    async with asyncio.timeout(DEADLINE):
+        for key in keys:
+            wanted = await version_of(store, key) + times
+            while await version_of(store, key) < wanted:
+                await asyncio.sleep(0.01)
+
+
+async def version_of(store: SqlStore, key: str) -> int:
+    try:
+        record = await store.load(key)
+    except StoreUnavailable:
+        return 0
+    assert record is not None
+    return int(record.version)

@@ -1,0 +1,250 @@
+"""What the SQL store promises beyond the contract, on every engine."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+
+import pytest
+from sqlalchemy import Connection, select, update
+
+from cartapp.session.errors import UnsupportedValue
+from cartapp.session.record import now
+from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql import TABLE, SqlStore
+
+from .conftest import ManualClock
+from .databases import DATABASES, SERVERS
+from .sql_workers import DEADLINE, create_one, increment_many, purge_all, write_until_gone
+from .stores import make_record
+from .workers import processes
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE = 20.0  # seconds to wait for a database that shares the machine with other tests
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest) -> str:
+    return DATABASES[request.param](request)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    database = Database(url, timeout=PATIENCE)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def store(database: Database, clock: ManualClock) -> SqlStore:
+    return SqlStore(database, clock=clock)
+
+
+def started(target: Callable[..., None], *args: object) -> BaseProcess:
+    worker = processes.Process(target=target, args=args, daemon=True)
+    worker.start()
+    return worker
+
+
+async def ended(workers: Sequence[BaseProcess]) -> list[int | None]:
+    """Their exit codes."""
+    for worker in workers:
+        await asyncio.to_thread(worker.join, DEADLINE)
+    return [worker.exitcode for worker in workers]
+
+
+# -- the table ----------------------------------------------------------------------------------------------
+
+
+async def test_ten_processes_that_start_at_once_make_one_table(url: str) -> None:
+    pipes = [processes.Pipe() for _ in range(10)]
+    workers = [started(create_one, url, theirs) for _, theirs in pipes]
+    assert [ours.recv() for ours, _ in pipes] == ["ready"] * 10
+    for ours, _ in pipes:
+        ours.send("go")
+    assert await ended(workers) == [0] * 10
+    store = SqlStore(Database(url, timeout=PATIENCE))
+    assert len([found async for found in store.scan()]) == 10
+    await store.close()
+
+
+async def test_a_table_that_was_dropped_is_made_again(
+    store: SqlStore, database: Database, clock: ManualClock
+) -> None:
+    record = make_record(clock.now)
+    await store.create(record)
+    await database.close()
+    other = Database(str(database.dialect.url.render_as_string(hide_password=False)), timeout=PATIENCE)
+    await other.run(TABLE.drop)
+    again = SqlStore(other, clock=clock)
+    assert await again.load(record.key) is None
+    assert await again.create(record) == 1
+    await again.close()
+
+
+# -- names --------------------------------------------------------------------------------------------------
+
+
+async def test_user_ids_that_an_engine_may_think_equal_are_told_apart(
+    store: SqlStore, clock: ManualClock
+) -> None:
+    users = ["zoë", "Zoë", "zoe", "zoë ", "zoë\0", "zoë%00", "%", "%25", "%2500", "Straße", "Strasse"]
+    for user in users:
+        await store.create(make_record(clock.now, user_id=user))
+    for user in users:
+        assert [found.user_id async for found in store.scan(user_id=user)] == [user]
+
+
+async def test_keys_that_differ_only_in_case_are_different(store: SqlStore, clock: ManualClock) -> None:
+    keys = ["a" * 21 + "A", "A" * 22, "aA" * 10 + "aA", "Aa" * 10 + "AA"]
+    for key in keys:
+        assert await store.create(make_record(clock.now, key=key)) == 1
+    for key in keys:
+        found = await store.load(key)
+        assert found is not None
+        assert found.key == key
+
+
+async def test_a_user_id_is_kept_up_to_255_characters(store: SqlStore, clock: ManualClock) -> None:
+    longest = make_record(clock.now, user_id="🛒" * 255)
+    assert await store.create(longest) == 1
+    assert await store.load(longest.key) == replace(longest, version=1)
+    with pytest.raises(UnsupportedValue, match="255 characters here, not 256"):
+        await store.create(make_record(clock.now, user_id="x" * 256))
+
+
+async def test_data_of_a_megabyte_is_kept(store: SqlStore, clock: ManualClock) -> None:
+    record = make_record(clock.now, data=bytes(range(256)) * 4096)
+    await store.create(record)
+    assert await store.load(record.key) == replace(record, version=1)
+
+
+# -- a write that changes nothing ---------------------------------------------------------------------------
+
+
+async def test_a_touch_with_the_same_times_finds_its_row(store: SqlStore, clock: ManualClock) -> None:
+    """MySQL would count rows that were changed, if it were not told to count those that were found."""
+    record = make_record(clock.now)
+    await store.create(record)
+    times = {"last_used": record.last_used, "expires": record.expires}
+    assert await store.touch(record.key, expected=1, **times)
+
+
+# -- several processes --------------------------------------------------------------------------------------
+
+
+async def test_increments_of_several_processes_are_all_kept(url: str) -> None:
+    store = SqlStore(Database(url, timeout=PATIENCE))
+    record = make_record(now(), data=b"0")
+    await store.create(record)
+    workers = [started(increment_many, url, record.key, 50) for _ in range(4)]
+    assert await ended(workers) == [0] * 4
+    counted = await store.load(record.key)
+    assert counted is not None
+    assert (counted.data, counted.version) == (b"200", 201)
+    await store.close()
+
+
+async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(url: str) -> None:
+    store = SqlStore(Database(url, timeout=PATIENCE))
+    records = [make_record(now()) for _ in range(10)]
+    for record in records:
+        await store.create(record)
+    workers = [started(write_until_gone, url, [record.key for record in records]) for _ in range(3)]
+    async with asyncio.timeout(DEADLINE):
+        for record in records:
+            while (seen := await store.load(record.key)) is not None and int(seen.version) < 10:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)  # until the other processes are amid their writes
+            assert await store.delete(record.key)
+    assert await ended(workers) == [0] * 3
+    assert [found async for found in store.scan()] == []
+    await store.close()
+
+
+async def test_several_processes_purge_at_once(url: str) -> None:
+    at = now()
+    store = SqlStore(Database(url, timeout=PATIENCE), clock=lambda: at)
+    live = make_record(at)
+    await store.create(live)
+    for _ in range(1200):
+        await store.create(make_record(at, expires=at + 1))
+    pipes = [processes.Pipe() for _ in range(3)]
+    workers = [started(purge_all, url, at + 1, theirs) for _, theirs in pipes]
+    assert await ended(workers) == [0] * 3
+    removed = [ours.recv() for ours, _ in pipes]
+    # One that passed over rows which another had locked may leave some, when that one is not done with them.
+    assert sum(removed) + await store.purge(at + 1) == 1200
+    assert [found.key async for found in store.scan()] == [live.key]
+    await store.close()
+
+
+# -- transactions -------------------------------------------------------------------------------------------
+
+
+async def test_a_transaction_is_all_or_nothing(
+    store: SqlStore, database: Database, clock: ManualClock
+) -> None:
+    record = make_record(clock.now)
+    await store.create(record)
+
+    def halfway(connection: Connection) -> None:
+        connection.execute(update(TABLE).values(epoch=7))
+        raise LookupError("broken off")
+
+    with pytest.raises(LookupError):
+        await database.run(halfway)
+    assert await store.load(record.key) == replace(record, version=1)
+
+
+async def test_work_sees_its_own_writes_and_is_committed(
+    store: SqlStore, database: Database, clock: ManualClock
+) -> None:
+    await store.create(make_record(clock.now))
+
+    def work(connection: Connection) -> int | None:
+        connection.execute(update(TABLE).values(epoch=TABLE.c.epoch + 7))
+        return connection.execute(select(TABLE.c.epoch)).scalar()
+
+    assert await database.run(work) == 7
+    assert [row.epoch for row in await database.fetch(select(TABLE.c.epoch))] == [7]
+
+
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+async def test_a_deadlock_is_tried_again(store: SqlStore, url: str, clock: ManualClock) -> None:
+    """Two transactions lock two rows in opposite order, each waiting for the other's first one."""
+    keys = ["a" * 21 + "A", "b" * 21 + "A"]
+    for key in keys:
+        await store.create(make_record(clock.now, key=key))
+    both_have_one = threading.Barrier(2)
+    runs = []
+
+    def add_one(connection: Connection, key: str) -> None:
+        connection.execute(update(TABLE).where(TABLE.c.skey == key).values(epoch=TABLE.c.epoch + 1))
+
+    def add_to_both(first: str, second: str) -> None:
+        """On an event loop of its own, which it may block."""
+
+        def work(connection: Connection) -> None:
+            runs.append(first)
+            add_one(connection, first)
+            if len(runs) <= 2:
+                both_have_one.wait(PATIENCE)
+            add_one(connection, second)
+
+        async def run() -> None:
+            database = Database(url, timeout=PATIENCE)
+            await database.run(work)
+            await database.close()
+
+        asyncio.run(run())
+
+    await asyncio.gather(
+        asyncio.to_thread(add_to_both, *keys), asyncio.to_thread(add_to_both, *reversed(keys))
+    )
+    assert len(runs) > 2
+    for key in keys:
+        found = await store.load(key)
+        assert found is not None
+        assert found.epoch == 2

@@ -1,0 +1,242 @@
+"""What the SQL store promises on SQLite beyond what it promises everywhere: its file, its locks, crashes."""
+
+import asyncio
+import os
+import random
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import literal, select, text
+
+from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
+from cartapp.session.record import Record, now
+from cartapp.session.stores import open_store
+from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql import SqlStore
+
+from .conftest import ManualClock
+from .sql_workers import received, write_forever
+from .stores import make_record
+from .workers import numbered, processes
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "cart.db"
+
+
+@pytest.fixture
+async def store(path: Path, clock: ManualClock) -> AsyncIterator[SqlStore]:
+    store = SqlStore(Database(f"sqlite:///{path}", timeout=20), clock=clock)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def stored(store: SqlStore, clock: ManualClock) -> Record:
+    record = make_record(clock.now)
+    assert await store.create(record) == 1
+    return replace(record, version=1)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The lock for writing, as another process would hold it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+# -- the file -----------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_made_before_it_is_used(path: Path) -> None:
+    Database(f"sqlite:///{path}")
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277], ids=oct)
+async def test_files_are_private_whatever_the_umask(
+    store: SqlStore, path: Path, clock: ManualClock, umask: int
+) -> None:
+    path.parent.mkdir()
+    before = os.umask(umask & ~0o200)
+    try:
+        await store.create(make_record(clock.now))
+    finally:
+        os.umask(before)
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["cart.db", "cart.db-shm", "cart.db-wal"]
+    assert not any(stat.S_IMODE(file.stat().st_mode) & 0o077 for file in files)
+
+
+async def test_the_driver_of_the_default_url_means_the_same_file(
+    path: Path, stored: Record, clock: ManualClock
+) -> None:
+    other = open_store(f"sqlite+aiosqlite:///{path}", clock=clock)
+    assert await other.load(stored.key) == stored
+    await other.close()
+
+
+async def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sqlite+aiosqlite:///data/cart.db")
+    monkeypatch.chdir("/")
+    await store.create(make_record(now()))
+    await store.close()
+    assert [file.name for file in (tmp_path / "data").iterdir()] == ["cart.db"]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite+aiosqlite://"])
+async def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(InvalidStoreURL, match="must name a file"):
+        open_store(url)
+
+
+async def test_a_connection_has_the_settings_that_the_documentation_names(path: Path) -> None:
+    database = Database(f"sqlite:///{path}", timeout=20)
+    settings = {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 20000}
+    for name, value in settings.items():
+        assert [tuple(row) for row in await database.fetch(text(f"PRAGMA {name}"))] == [(value,)]
+    await database.close()
+
+
+# -- what is no record --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["version", "created", "last_used", "expires", "epoch", "data"])
+async def test_a_row_with_values_of_other_types_is_unreadable(
+    store: SqlStore, stored: Record, path: Path, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute(f"UPDATE cart_session SET {column} = 'garbage'")
+    with pytest.raises(UnreadableRecord):
+        await store.load(stored.key)
+    assert await store.create(stored) is None
+    listed = [found.key async for found in store.scan()]
+    assert listed == ([stored.key] if column in ("version", "epoch", "data") else [])
+    assert len(caplog.records) == (not listed)
+    assert await store.delete(stored.key)
+
+
+async def test_a_file_that_is_no_database_makes_the_store_unavailable(
+    store: SqlStore, path: Path, clock: ManualClock
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"garbage" * 1000)
+    sentence = f"^The SQLite file {path} cannot be used: file is not a database.$"
+    for call in (store.ping(), store.load("x"), store.create(make_record(clock.now)), store.purge(0)):
+        with pytest.raises(StoreUnavailable, match=sentence):
+            await call
+    path.unlink()
+    assert await store.create(make_record(clock.now)) == 1
+
+
+async def test_a_folder_that_cannot_be_made_makes_the_store_unavailable(store: SqlStore, path: Path) -> None:
+    path.parent.write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match=f"^The SQLite file {path} cannot be used: "):
+        await store.ping()
+
+
+# -- locks, threads, cancelled calls ------------------------------------------------------------------------
+
+
+async def test_readers_do_not_wait_for_a_writer(store: SqlStore, stored: Record, path: Path) -> None:
+    with locked(path):
+        saving = [asyncio.create_task(store.save(stored, expected=1)) for _ in range(20)]
+        assert await store.load(stored.key) == stored
+        assert not any(task.done() for task in saving)
+    assert sorted(await asyncio.gather(*saving), key=str) == [2, *[None] * 19]
+
+
+async def test_a_lock_that_is_never_given_back_makes_the_store_unavailable(
+    path: Path, stored: Record, clock: ManualClock
+) -> None:
+    store = SqlStore(Database(f"sqlite:///{path}", timeout=0.1), clock=clock)
+    assert await store.load(stored.key) == stored
+    sentence = f"^The SQLite file {path} cannot be used: database is locked.$"
+    with locked(path):
+        for call in (store.save(stored, expected=1), store.ping(), store.purge(0)):
+            with pytest.raises(StoreUnavailable, match=sentence):
+                await call
+        assert await store.load(stored.key) == stored
+    assert await store.save(stored, expected=1) == 2
+    await store.close()
+
+
+async def test_a_cancelled_write_is_finished_or_not_begun(
+    store: SqlStore, stored: Record, path: Path, clock: ManualClock
+) -> None:
+    with locked(path):
+        saving = [asyncio.create_task(store.save(stored, expected=1)) for _ in range(20)]
+        assert await store.load(stored.key) == stored
+        for task in saving:
+            task.cancel()
+        await asyncio.wait(saving)
+    assert all(task.cancelled() for task in saving)
+    await store.close()
+    afterwards = SqlStore(Database(f"sqlite:///{path}"), clock=clock)
+    found = await afterwards.load(stored.key)
+    assert found in (stored, replace(stored, version=2))
+    assert await afterwards.save(stored, expected=found.version) is not None
+    await afterwards.close()
+
+
+async def test_more_callers_than_threads_wait_and_do_not_fail(path: Path) -> None:
+    database = Database(f"sqlite:///{path}", pool_size=2)
+    asked = await asyncio.gather(*(database.fetch(select(literal(number))) for number in range(500)))
+    assert [rows[0][0] for rows in asked] == list(range(500))
+    await database.close()
+    await database.close()
+
+
+# -- processes killed at random -----------------------------------------------------------------------------
+
+
+class Writer:
+    """A process that writes to the records until it is killed."""
+
+    def __init__(self, url: str, keys: list[str]) -> None:
+        self._connection, theirs = processes.Pipe()
+        self._process = processes.Process(target=write_forever, args=(url, keys, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def killed(self) -> list[tuple[str, int]]:
+        """Kill it at a random moment of its work; the keys and versions that it was told."""
+        first = self._connection.recv()
+        self._process.join(random.uniform(0, 0.02))
+        self._process.kill()
+        return [first, *received(self._connection)]
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.soak)])
+async def test_random_kills_break_no_record_and_lose_no_answered_write(path: Path, kills: int) -> None:
+    url = f"sqlite:///{path}"
+    store = SqlStore(Database(url, timeout=20))
+    answered = {make_record(0).key: 1 for _ in range(5)}  # the last version that some worker was told
+    for key in answered:
+        await store.create(make_record(now(), key=key, data=numbered(0)))
+    workers = [Writer(url, list(answered)) for _ in range(2)]
+    for _ in range(kills):
+        workers.append(Writer(url, list(answered)))
+        for key, version in workers.pop(0).killed():
+            answered[key] = max(answered[key], version)
+        for key, version in answered.items():
+            record = await store.load(key)
+            assert record is not None
+            assert int(record.version) >= version
+            assert record.data == numbered(int(record.version) - 1)
+    for worker in workers:
+        worker.killed()
+    assert sum(answered.values()) > 5 + kills, "hardly anything was written"
+    await store.close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
