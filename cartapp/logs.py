@@ -36,5 +36,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "formatters": {"line": {"()": JsonFormatter} if settings.production else plain},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": others},
-        "loggers": {"cartapp": {"level": settings.log_level}},
+        "loggers": {
+            "cartapp": {"level": settings.log_level},
+            "alembic": {"level": "WARNING"},  # it would tell at each start which engine it talks to
+        },
     }

@@ -15,13 +15,14 @@ from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Row, make_url
+from sqlalchemy import Connection, Row
 from sqlalchemy.sql.base import Executable
 
+from .database import open_database
 from .resources import folder
-from .session.errors import InvalidStoreURL, MissingDriver, StoreUnavailable
+from .session.errors import StoreUnavailable
 from .session.stores.engine import Database
-from .settings import Settings, SettingsError
+from .settings import Settings
 
 T = TypeVar("T")
 
@@ -89,33 +90,28 @@ def _config() -> Config:
 
 def shop_database(settings: Settings, *, seed: Callable[[Connection], None] | None = None) -> "ShopDatabase":
     """The database that the settings name, not yet connected. Raises `SettingsError`."""
-    try:
-        return ShopDatabase(
-            settings.database_url,
-            pool_size=settings.session_pool_size,
-            timeout=settings.session_timeout,
-            seed=seed,
-        )
-    except (InvalidStoreURL, MissingDriver) as error:
-        raise SettingsError(f"DATABASE_URL cannot be used: {error}") from None
+    return ShopDatabase(partial(open_database, settings), timeout=settings.session_timeout, seed=seed)
 
 
 class ShopDatabase:
     """The database of accounts and catalogue, whose schema is seen to before the first use.
 
-    An embedded one is upgraded; any other that is behind raises `SchemaOutdated`. Then `seed` may add first
+    An embedded one is upgraded; any other that is behind counts as out of reach. Then `seed` may add first
     rows. A call that takes longer than `timeout` seconds raises `StoreUnavailable`.
     """
 
     def __init__(
-        self, url: str, *, pool_size: int, timeout: float, seed: Callable[[Connection], None] | None = None
+        self,
+        connect: Callable[[], Database],
+        *,
+        timeout: float,
+        seed: Callable[[Connection], None] | None = None,
     ) -> None:
-        self._open: Callable[[], Database] = partial(Database, url, pool_size=pool_size, timeout=timeout)
-        self._database = self._open()
-        parts = make_url(url)
-        embedded = parts.get_backend_name() == "sqlite"
-        self.file = Path(parts.database or "") if embedded else None
-        """Where an embedded database is."""
+        self._connect = connect
+        self._database = connect()
+        url = self._database.dialect.url
+        self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        """Where an embedded database is; None for a server's."""
         self._timeout = timeout
         self._seed = seed
         self._is_ready = False
@@ -123,13 +119,13 @@ class ShopDatabase:
 
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
         """All rows of one query."""
-        await self.prepare()
+        await self._ready()
         async with self._bounded():
             return await self._database.fetch(statement)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Several statements in one transaction; see `Database.run`."""
-        await self.prepare()
+        await self._ready()
         async with self._bounded():
             return await self._database.run(work)
 
@@ -149,7 +145,7 @@ class ShopDatabase:
 
     async def ping(self) -> None:
         """One round trip. Raises `StoreUnavailable`, also for a schema that is behind."""
-        await self.prepare()
+        await self._ready()
         await self.revision()
 
     async def upgrade(self) -> None:
@@ -158,8 +154,14 @@ class ShopDatabase:
 
     async def close(self) -> None:
         """Give back the connections. Used again, it connects again."""
-        closing, self._database = self._database, self._open()
+        closing, self._database = self._database, self._connect()
         await closing.close()
+
+    async def _ready(self) -> None:
+        try:
+            await self.prepare()
+        except SchemaOutdated as error:
+            raise StoreUnavailable(str(error)) from error  # whose words no visitor is shown
 
     async def _prepare(self) -> None:
         async with self._bounded():

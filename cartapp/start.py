@@ -202,7 +202,12 @@ async def _prepare_database(settings: Settings) -> list[str]:
             raise SettingsError(f"DATABASE_URL must name a file that can be made. {error}") from None
     finally:
         await database.close()
-    return [f"The database {database.file} was made for users and products."] if is_new else []
+    return [f"The database {_shown(database.file)} was made for users and products."] if is_new else []
+
+
+def _shown(path: Path | None) -> Path | None:
+    """The path as seen from the working directory, where it lies below that."""
+    return path.relative_to(Path.cwd()) if path and path.is_relative_to(Path.cwd()) else path
 
 
 async def _try(store: Store) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cartapp.accounts import Accounts, Limit, LoggedIn, UserAdministration
 from cartapp.schema import ShopDatabase
 from cartapp.session.record import Clock
+from cartapp.session.stores.engine import Database
 
 HERE, ELSEWHERE = "192.0.2.7", "198.51.100.7"
 EMAIL, NAME, PASSWORD = "alice@example.com", "Alice", "a long phrase of mine"
@@ -17,9 +20,13 @@ def url_in(folder: Path) -> str:
     return f"sqlite:///{folder}/cart.db"
 
 
+def made(url: str, **options: Any) -> ShopDatabase:
+    return ShopDatabase(partial(Database, url, pool_size=8, timeout=20), timeout=20, **options)
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[ShopDatabase]:
-    database = ShopDatabase(url, pool_size=4, timeout=20)
+    database = made(url)
     try:
         yield database
     finally:

@@ -1,6 +1,7 @@
 """The databases under test: for each engine a function that gives one test the URL of an empty database."""
 
 import asyncio
+import os
 from collections.abc import Callable
 
 import pytest
@@ -31,6 +32,10 @@ def _sqlite(request: pytest.FixtureRequest) -> str:
     return f"sqlite:///{request.getfixturevalue('tmp_path')}/cart.db"
 
 
+def _sql_server(request: pytest.FixtureRequest) -> str:
+    return emptied(os.environ["CART_TEST_MSSQL_URL"])
+
+
 def _on(fixture: str) -> Callable[[pytest.FixtureRequest], str]:
     def of_server(request: pytest.FixtureRequest) -> str:
         server: SqlServer = request.getfixturevalue(fixture)
@@ -45,4 +50,6 @@ SERVERS = {name: f"{name}_server" for name in ("postgresql", "mariadb", "firebir
 DATABASES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": _sqlite,
     **{name: _on(fixture) for name, fixture in SERVERS.items()},
+    # No package of Debian has it: whoever has a server says where, with user, password and an own database.
+    **({"mssql": _sql_server} if os.environ.get("CART_TEST_MSSQL_URL") else {}),
 }

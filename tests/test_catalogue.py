@@ -10,7 +10,7 @@ from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
 from cartapp.catalogue.files import InvalidCatalogue, read_products
 from cartapp.schema import ShopDatabase
 
-from .accounts import url_in
+from .accounts import made, url_in
 
 HUB = Product(2, "Hub, 7 ports", 4999, "")
 DESK = Product(9_007_199_254_740_991, "Tisch „groß“", 0, "Oak\nand steel")
@@ -93,9 +93,9 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[ShopDatabase]:
-    made = ShopDatabase(url_in(tmp_path), pool_size=2, timeout=20, seed=seed(BUILT_IN))
-    yield made
-    await made.close()
+    shop = made(url_in(tmp_path), seed=seed(BUILT_IN))
+    yield shop
+    await shop.close()
 
 
 @pytest.mark.anyio
@@ -111,7 +111,7 @@ async def test_a_new_shop_has_the_built_in_products(database: ShopDatabase) -> N
 async def test_what_is_loaded_stays_in_its_order(database: ShopDatabase, tmp_path: Path) -> None:
     catalogue = Catalogue(database)
     assert await catalogue.replace([DESK, HUB]) == len(BUILT_IN) - 1
-    again = ShopDatabase(url_in(tmp_path), pool_size=2, timeout=20, seed=seed(BUILT_IN))
+    again = made(url_in(tmp_path), seed=seed(BUILT_IN))
     assert await Catalogue(again).page(1, 10) == [DESK, HUB]
     with pytest.raises(NoSuchProduct):
         await Catalogue(again).product(1)

@@ -21,6 +21,8 @@ from tests.layer import Layer
 
 pytestmark = pytest.mark.anyio
 
+SECRET = "mZ4pQ8sT1vW7yB3eH6kN9rU2xA5dG0jL_-cFiXoYqEw"
+
 
 @pytest.mark.parametrize(
     "weak",
@@ -30,8 +32,8 @@ pytestmark = pytest.mark.anyio
         "a" * 43,
         "ab" * 21 + "c",
         "0123456789abcde" * 3,
-        new_secret() + "x",
-        new_secret()[:-1] + "=",
+        SECRET + "x",
+        SECRET[1:] + "=",
     ],
 )
 def test_weak_secrets_are_refused(weak: str) -> None:

@@ -13,9 +13,9 @@ from cartapp import schema
 from cartapp.accounts import tables as accounts
 from cartapp.catalogue import BUILT_IN, seed
 from cartapp.catalogue import tables as catalogue
-from cartapp.schema import SchemaOutdated, ShopDatabase
+from cartapp.session import StoreUnavailable
 
-from .accounts import opened, url_in
+from .accounts import made, opened, url_in
 
 pytestmark = pytest.mark.anyio
 
@@ -31,8 +31,8 @@ def differences(connection: Connection) -> list[Any]:
 async def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
     async with opened(url_in(tmp_path)) as database:
         await database.prepare()
-        made = await database.run(lambda connection: set(inspect(connection).get_table_names()))
-        assert made == {*accounts.METADATA.tables, *catalogue.METADATA.tables, schema.VERSION_TABLE}
+        names = await database.run(lambda connection: set(inspect(connection).get_table_names()))
+        assert names == {*accounts.METADATA.tables, *catalogue.METADATA.tables, schema.VERSION_TABLE}
         left = await database.run(differences)
         assert not [one for one in left if one[0] not in ("add_index", "remove_index", "add_constraint")]
         assert await database.revision() == schema.head()
@@ -60,9 +60,7 @@ async def test_each_table_has_its_indexes(tmp_path: Path) -> None:
 
 
 async def test_an_embedded_database_is_upgraded_once_however_many_begin(tmp_path: Path) -> None:
-    databases = [
-        ShopDatabase(url_in(tmp_path), pool_size=2, timeout=20, seed=seed(BUILT_IN)) for _ in range(6)
-    ]
+    databases = [made(url_in(tmp_path), seed=seed(BUILT_IN)) for _ in range(6)]
     await asyncio.gather(*(database.prepare() for database in databases))
     ((products,),) = await databases[0].fetch(text("SELECT COUNT(*) FROM cart_product"))
     assert products == len(BUILT_IN)
@@ -75,7 +73,7 @@ async def test_a_server_that_is_behind_is_not_touched(tmp_path: Path) -> None:
         database.file = None  # as if it were a server's
         for _ in range(2):
             with pytest.raises(
-                SchemaOutdated, match="revision none and must be at 0001: run `cart db upgrade`"
+                StoreUnavailable, match="revision none and must be at 0001: run `cart db upgrade`"
             ):
                 await database.fetch(text("SELECT 1"))
         await database.upgrade()

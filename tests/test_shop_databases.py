@@ -13,13 +13,16 @@ from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
 from cartapp.catalogue.tables import PRODUCTS
 from cartapp.schema import VERSION_TABLE, SchemaOutdated, ShopDatabase, head
 from cartapp.session.stores.engine import Database
+from cartapp.settings import Settings, SettingsError
+from cartapp.start import prepare
 
-from .accounts import EMAIL, HERE, PASSWORD, House
+from .accounts import EMAIL, HERE, PASSWORD, House, made
 from .conftest import ManualClock
-from .databases import DATABASES
+from .databases import DATABASES, SERVERS
 
 pytestmark = pytest.mark.anyio
 
+SECRET = "mZ4pQ8sT1vW7yB3eH6kN9rU2xA5dG0jL_-cFiXoYqEw"
 UNICODE = "Жозе 🦊 O'Brien"
 
 
@@ -36,33 +39,38 @@ async def _empty(url: str) -> None:
     await database.close()
 
 
+async def _upgrade(url: str) -> None:
+    async with shop(url) as database:
+        await database.upgrade()
+
+
 @asynccontextmanager
 async def shop(url: str) -> AsyncIterator[ShopDatabase]:
-    made = ShopDatabase(url, pool_size=8, timeout=20, seed=seed(BUILT_IN))
+    database = made(url, seed=seed(BUILT_IN))
     try:
-        yield made
+        yield database
     finally:
-        await made.close()
+        await database.close()
 
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest) -> str:
     """Of a database without tables of ours."""
-    made = DATABASES[request.param](request)
-    asyncio.run(_empty(made))
-    return made
+    found = DATABASES[request.param](request)
+    asyncio.run(_empty(found))
+    return found
 
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[ShopDatabase]:
     """With the schema, and empty tables."""
-    async with shop(url) as made:
-        if made.file is None:
+    async with shop(url) as database:
+        if database.file is None:
             with pytest.raises(SchemaOutdated, match="cart db upgrade"):
-                await made.prepare()
-            await made.upgrade()
-        await made.prepare()
-        yield made
+                await database.prepare()
+            await database.upgrade()
+        await database.prepare()
+        yield database
 
 
 async def test_the_schema(database: ShopDatabase) -> None:
@@ -77,11 +85,22 @@ async def test_the_schema(database: ShopDatabase) -> None:
         await catalogue.product(1)
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_start_is_refused_while_a_server_is_behind(request: pytest.FixtureRequest, server: str) -> None:
+    url = DATABASES[server](request)
+    asyncio.run(_empty(url))
+    settings = Settings(database_url=url, session_backend="memory", secret_key=SECRET)
+    with pytest.raises(SettingsError, match=r"DATABASE_URL must name .* run `cart db upgrade`"):
+        prepare(settings)
+    asyncio.run(_upgrade(url))
+    assert prepare(settings) == (settings, [])
+
+
 async def test_users(database: ShopDatabase, clock: ManualClock) -> None:
     house = House(database, clock)
-    made = await house.accounts.register("josé@example.com", UNICODE, PASSWORD, client=HERE)
-    user = await house.accounts.user(made.user.id)
-    assert user == made.user
+    begun = await house.accounts.register("josé@example.com", UNICODE, PASSWORD, client=HERE)
+    user = await house.accounts.user(begun.user.id)
+    assert user == begun.user
     assert user.name == UNICODE
     for email, error in [("JOSÉ@example.com", EmailTaken), ("jose@example.com", None)]:
         if error is None:
@@ -89,9 +108,9 @@ async def test_users(database: ShopDatabase, clock: ManualClock) -> None:
             continue
         with pytest.raises(error):
             await house.accounts.register(email, "Other", PASSWORD, client=HERE)
-    assert await house.is_in(made)
-    changed = await house.accounts.change_password(made.user.id, PASSWORD, "another phrase", client=HERE)
-    assert [await house.is_in(one) for one in (made, changed)] == [False, True]
+    assert await house.is_in(begun)
+    changed = await house.accounts.change_password(begun.user.id, PASSWORD, "another phrase", client=HERE)
+    assert [await house.is_in(one) for one in (begun, changed)] == [False, True]
     await house.operator.disable("josé@example.com")
     assert not await house.is_in(changed)
     await house.operator.remove("josé@example.com")
@@ -124,23 +143,23 @@ async def test_attempts_at_once(url: str, database: ShopDatabase, clock: ManualC
 async def test_log_ins_at_once(database: ShopDatabase, clock: ManualClock) -> None:
     house = House(database, clock)
     await house.alice()
-    made = await asyncio.gather(*(house.alice(remember=True) for _ in range(8)))
-    assert all([await house.is_in(one) for one in made])
-    await house.accounts.end_other_logins(made[0].user.id, made[0].login_id)
-    assert await house.accounts.current_logins(made[0].user.id) == {made[0].login_id}
+    begun = await asyncio.gather(*(house.alice(remember=True) for _ in range(8)))
+    assert all([await house.is_in(one) for one in begun])
+    await house.accounts.end_other_logins(begun[0].user.id, begun[0].login_id)
+    assert await house.accounts.current_logins(begun[0].user.id) == {begun[0].login_id}
 
 
 async def test_one_token_at_once_and_its_theft(url: str, database: ShopDatabase, clock: ManualClock) -> None:
     async with shop(url) as other:
         houses = [House(one, clock) for one in (database, other)] * 5
-        made: LoggedIn = await houses[0].alice(remember=True)
-        assert made.token is not None
-        token = made.token
+        begun: LoggedIn = await houses[0].alice(remember=True)
+        assert begun.token is not None
+        token = begun.token
         found = await asyncio.gather(*(house.accounts.recognise(token, client=HERE) for house in houses))
         assert all(answer is not None for answer in found)
         assert sum(answer.token is not None for answer in found if answer) == 1
         clock.advance(60)
         assert await houses[1].accounts.recognise(token, client=HERE) is None
-        assert not await houses[0].is_in(made)
+        assert not await houses[0].is_in(begun)
         clock.advance(40 * 24 * 60 * 60)
         assert await houses[0].accounts.purge(clock()) > 0

@@ -48,7 +48,7 @@ async def stored(store: SqlStore) -> Record:
 async def test_a_server_that_is_not_there_is_named(running: SqlServer) -> None:
     port = free_port()
     url = make_url(running.url).set(port=port).render_as_string(hide_password=False)
-    await fails(url, f"server at 127.0.0.1:{port} cannot be used")
+    await fails(url, f"database at 127.0.0.1:{port} cannot be used")
 
 
 async def test_a_wrong_password_is_refused_and_not_shown(running: SqlServer) -> None:
@@ -66,7 +66,6 @@ async def fails(url: str, words: str) -> None:
     with pytest.raises(StoreUnavailable, match=words) as raised:
         await store.ping()
     assert PASSWORD not in str(raised.value)
-    print(raised.value)
     await store.close()
 
 
@@ -81,7 +80,7 @@ async def test_a_server_that_hangs_costs_one_timeout_and_no_connection(
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(answer) for answer in answers} == {StoreUnavailable}
             running.server.resume()
-            while await is_out(guarded):
+            while await is_out(guarded):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             loaded = await asyncio.gather(*(store.load(stored.key) for _ in range(20)))
             assert loaded == [stored] * 20
@@ -153,7 +152,7 @@ async def until_written(store: SqlStore, keys: list[str], times: int) -> None:
     async with asyncio.timeout(DEADLINE):
         for key in keys:
             wanted = await version_of(store, key) + times
-            while await version_of(store, key) < wanted:
+            while await version_of(store, key) < wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 

@@ -160,7 +160,7 @@ def test_a_user_who_is_not_there(cart: Cart, given: Given, deed: list[str]) -> N
 
 
 def add_on_terminal(*passwords: str) -> tuple[int, str]:
-    """`cart users add` on a terminal, each password typed when it is asked for; the status, and what shows."""
+    """`cart users add` on a terminal, each password typed when asked for; the status, and what is shown."""
     ours, theirs = pty.openpty()
     command = [sys.executable, str(CLI), "users", "add", EMAIL]
     adding = subprocess.Popen(command, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs)

@@ -1,5 +1,7 @@
 """Users, log-ins, remember-me tokens, attempts and products."""
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import (
     BigInteger,
@@ -18,7 +20,7 @@ from sqlalchemy.types import TypeEngine
 revision = "0001"
 down_revision = None
 
-OPTIONS = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
+OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
 
 def text(length: int) -> TypeEngine[str]:

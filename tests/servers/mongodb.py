@@ -44,6 +44,12 @@ class MongoServer:
         with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=10_000) as client:
             yield client
 
+    def operations(self) -> int:
+        """How many commands it was given that read or change documents, by its own count."""
+        with self.client() as client:
+            counted = client.admin.command("serverStatus")["metrics"]["commands"]
+        return sum(counted.get(name, {}).get("total", 0) for name in ("find", "insert", "update", "delete"))
+
 
 def ferretdb_binary() -> Path:
     """The path of our FerretDB program, built when its sources are new; the test ends when there is no Go."""

@@ -146,8 +146,16 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: connections stay open and nothing is answered."""
+        """Let it hang: connections stay open and nothing is answered. Returns when it has stopped."""
+        if self._process is None:
+            return
         self._signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # when all its threads have stopped
+        deadline = time.monotonic() + _DEADLINE
+        while any(state[0] not in "TZ" for state in _descendants(self._process.pid).values()):
+            if time.monotonic() > deadline:
+                raise self._failed("could not be paused")
+            time.sleep(_POLL)
 
     def resume(self) -> None:
         """End a pause."""
@@ -174,10 +182,15 @@ class Server:
         return ServerFailed(f"{self._command[0]} {what}:\n{self.output}")
 
 
-def _descendants(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    pairs = [tuple(map(int, line.split())) for line in listing.stdout.splitlines()]
-    found = [pid]
-    for parent in found:  # grows while it is walked
-        found += [child for child, its_parent in pairs if its_parent == parent]
-    return found[1:]
+def _descendants(pid: int) -> dict[int, str]:
+    """The children of a process, and theirs, each with its state as `ps` shows it."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in listing.splitlines()]
+    found = {pid: ""}
+    for parent in (order := [pid]):  # grows while it is walked
+        children = {int(child): state for child, its_parent, state in lines if int(its_parent) == parent}
+        found |= children
+        order += children
+    del found[pid]
+    return found

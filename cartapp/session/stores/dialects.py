@@ -8,11 +8,12 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVarTuple
 
-from sqlalchemy import URL, BigInteger, Connection, LargeBinary, Select, String, Unicode, make_url
+from sqlalchemy import URL, BigInteger, Connection, Engine, LargeBinary, Select, String, Unicode, make_url
 from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.exc import ArgumentError
 
@@ -31,7 +32,11 @@ KEY: Final = (
 )
 NUMBER: Final = BigInteger()
 NAME: Final = Unicode(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4"), "mysql", "mariadb")
-DATA: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # a BLOB holds 65,535 bytes
+DATA: Final = (
+    LargeBinary()
+    .with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # a BLOB holds 65,535 bytes
+    .with_variant(mssql.VARBINARY("max"), "mssql")  # type: ignore[no-untyped-call]
+)
 
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
@@ -61,7 +66,7 @@ class Dialect:
     def place(self) -> str:
         """What an error sentence begins with."""
         port = f":{self.url.port}" if self.url.port else ""
-        return f"The {self.title} server at {self.url.host or 'localhost'}{port}"
+        return f"The {self.title} database at {self.url.host or 'localhost'}{port}"
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -72,8 +77,11 @@ class Dialect:
         """Arguments for the driver's `connect`."""
         return {}
 
+    def adapt(self, engine: Engine) -> None:
+        """Set up what `create_engine` has no argument for."""
+
     def before_connect(self) -> None:
-        """What a new connection needs to find."""
+        """Set up what a new connection needs to find."""
 
     def prepare(self, connection: Any) -> None:
         """Set up a new connection of the driver."""
@@ -84,6 +92,10 @@ class Dialect:
     def codes(self, error: BaseException) -> Iterable[object]:
         """The engine's own codes in a driver's error."""
         raise NotImplementedError
+
+    def words(self, error: BaseException) -> str:
+        """What a driver's error says to people."""
+        return str(error)
 
     def duplicate(self, error: BaseException) -> bool:
         """Whether an error that the driver did not call an `IntegrityError` says that a key is taken."""
@@ -207,6 +219,10 @@ class MySQL(Dialect):
         """See `Dialect.codes`: the server's error number."""
         return error.args[:1]
 
+    def words(self, error: BaseException) -> str:
+        """See `Dialect.words`: after the number."""
+        return str(error.args[-1]) if error.args else ""
+
 
 class MariaDB(MySQL):
     """Differs in its name only."""
@@ -259,21 +275,33 @@ class Firebird(Dialect):
         """See `Dialect.connect_args`."""
         return {"charset": "UTF8"}
 
+    def adapt(self, engine: Engine) -> None:
+        """See `Dialect.adapt`: SQLAlchemy's dialect ends connections by a call that the driver lacks."""
+
+        def do_terminate(dbapi_connection: Any) -> None:
+            with suppress(dbapi_connection.DatabaseError):  # it was broken already
+                dbapi_connection.close()
+
+        engine.dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+
+    def before_connect(self) -> None:
+        """Limit the time for a connection, which the driver takes from a registry of its own only."""
+        driver = import_module("firebird.driver")
+        driver.driver_config.get_database(self.url.database).timeout.value = ceil(self.timeout)
+
     def prepare(self, connection: Any) -> None:
         """See `Dialect.prepare`.
 
         Only a snapshot keeps the BLOB of a row that was read until it is opened, though others write another
         one. After waiting for a row it would find an update conflict, so it does not wait, and tries again.
         """
-        from firebird.driver import Isolation, tpb
-
-        connection.main_transaction.default_tpb = tpb(Isolation.SNAPSHOT, lock_timeout=0)
+        driver = import_module("firebird.driver")
+        snapshot = driver.tpb(driver.Isolation.SNAPSHOT, lock_timeout=0)
+        connection.main_transaction.default_tpb = snapshot
 
     def interrupt(self, connection: Any) -> None:
         """See `Dialect.interrupt`: the driver can wait without end for a server that is silent."""
-        from firebird.driver import CancelType
-
-        connection._att.cancel_operation(CancelType.ABORT)
+        connection._att.cancel_operation(import_module("firebird.driver").CancelType.ABORT)
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`."""

@@ -22,6 +22,7 @@ Values = Mapping[str, Any]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 _ATTEMPTS = 10  # at a transaction that the engine rolls back for the sake of another
+_LAST_RESORT = 30.0  # seconds after which a connection is given up that nobody else has a time-out for
 
 
 class Database:
@@ -64,28 +65,35 @@ class Database:
 
         return await self._attempts(lambda: self._runner.run(write, writes=True))
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], *, limit: float | None = _LAST_RESORT) -> T:
         """Do several statements in one transaction and return what `work` returns.
 
         Keep it short, without side effects: it is done again when the engine rolls the transaction back for
-        the sake of another (deadlock, serialization failure).
+        the sake of another (deadlock, serialization failure). `limit` is in seconds, None for no limit.
         """
 
         def transaction(connection: Connection) -> T:
             with self.dialect.transaction(connection):
                 return work(connection)
 
-        return await self._attempts(lambda: self._runner.run(transaction, writes=True))
+        return await self._attempts(lambda: self._runner.run(transaction, writes=True), limit=limit)
 
     async def close(self) -> None:
         """Give back connections and threads; more than once does no harm."""
         await self._runner.close()
 
-    async def _attempts(self, attempt: Callable[[], Awaitable[T]], *, reads: bool = False) -> T:
+    async def _attempts(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        reads: bool = False,
+        limit: float | None = _LAST_RESORT,
+    ) -> T:
         deadline = asyncio.get_running_loop().time() + self._timeout
         for number in range(1, _ATTEMPTS + 1):
             try:
-                return await attempt()
+                async with asyncio.timeout(limit):
+                    return await attempt()
             except IntegrityError:
                 raise
             except (DBAPIError, PoolTimeout, OSError) as error:
@@ -107,9 +115,10 @@ class Database:
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, (TimeoutError, PoolTimeout)):
-            return f"no answer within {self._timeout:g} seconds"
-        cause = _cause(error) or error
-        words = str(getattr(cause, "strerror", None) or cause).strip() or type(cause).__name__
+            return "no answer in time"
+        cause = _cause(error)
+        words = self.dialect.words(cause) if cause else getattr(error, "strerror", None) or str(error)
+        words = words.strip() or type(cause or error).__name__
         password = self.dialect.url.password
         return (words.replace(password, "***") if password else words).splitlines()[0].rstrip(".")
 
@@ -146,20 +155,21 @@ def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
         asynchronous = create_async_engine(
             dialect.url, **options, pool_size=pool_size, max_overflow=0, pool_timeout=dialect.timeout
         )
-        _listen(asynchronous.sync_engine, dialect)
-        return Tasks(asynchronous)
+        _set_up(asynchronous.sync_engine, dialect)
+        return Tasks(asynchronous, dialect)
     threads = min(pool_size, dialect.most_threads)
     connections = threads + dialect.single_writer
     engine = create_engine(dialect.url, **options, pool_size=connections, max_overflow=0)
-    _listen(engine, dialect)
-    return Threads(engine, threads, single_writer=dialect.single_writer, interrupt=dialect.interrupt)
+    _set_up(engine, dialect)
+    return Threads(engine, dialect, threads)
 
 
-def _listen(engine: Engine, dialect: Dialect) -> None:
+def _set_up(engine: Engine, dialect: Dialect) -> None:
+    dialect.adapt(engine)
     event.listen(engine, "do_connect", lambda *_: dialect.before_connect())
     event.listen(engine, "connect", lambda connection, _: dialect.prepare(connection))
 
 
 def _missing(dialect: Dialect) -> MissingDriver:
     line = f'pip install "cartapp[{dialect.extra}]"'
-    return MissingDriver(f"The {dialect.title} database needs a driver: {line}")
+    return MissingDriver(f"The driver for {dialect.title} is missing: {line}")

@@ -7,8 +7,7 @@ of a look at the item, so that it is one atomic step.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
@@ -21,22 +20,21 @@ from .memcached_url import Address
 logger = logging.getLogger("cartapp.session")
 
 _STEP: Final = 50  # records that a scan holds in memory
-_LONGEST: Final = (
-    30 * 86_400
-)  # seconds; what is more is a Unix time to the server (protocol.txt, "Expiration")
-_LAST: Final = 2**31 - 1  # the last second that it knows
+_KEY_LENGTH: Final = 22
+_LONGEST: Final = 30 * 86_400  # seconds; more than that is a Unix time (protocol.txt, "Expiration times")
+_LAST: Final = 2**31 - 1  # the last second that the server knows
 _GONE: Final = -1  # a lifetime in the past
 
 # The part of the caller's patience that a command gets: one server that hangs is noticed here, before the
 # caller takes the whole store for hanging.
-_PATIENCE: Final = 0.9
+_PATIENCE: Final = 0.75
 
 
 class _Seen(int):
     """The version of a record that was looked at, with what `save`, `touch` and `delete` need to compare.
 
-    They would have to look again otherwise. It equals the plain number, which is what the record carries: a
-    touch leaves that alone, but not the token.
+    They would have to look again otherwise, and do so when the server's token turns out to be an old one: a
+    touch changes that, but not the version. It equals the plain number that `create` and `save` return.
     """
 
     token: int
@@ -97,9 +95,7 @@ class MemcachedStore:
         while seen is not None and seen == expected and self._is_live(seen):
             if await self._swap(seen, record, version):
                 return version
-            seen = await self._look(
-                record.key
-            )  # it was touched, which is no obstacle, or saved, which is one
+            seen = await self._look(record.key)  # it may only have been touched
         return None
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
@@ -139,30 +135,23 @@ class MemcachedStore:
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
         """See `Listable.scan`; each unreadable record costs one log line.
 
-        All keys of each server are walked through, for one user's sessions too. Raises `StoreNotSupported`
-        where a server does not list its keys (`lru_crawler metadump`, switched off by `-X`).
+        A server's keys are all fetched first, 22 bytes of memory each, for one user's sessions too. Raises
+        `StoreNotSupported` where it does not list them (`lru_crawler metadump`, switched off by `-X`).
         """
         for server in self._servers:
-            async with aclosing(self._keys(server)) as steps:
-                async for keys in steps:
-                    for record in await self._records(keys):
-                        if user_id is None or record.user_id == user_id:
-                            yield _summary(record)
+            keys = await server.keys(self._picked)
+            for start in range(0, len(keys), _STEP * _KEY_LENGTH):
+                for record in await self._records(keys[start : start + _STEP * _KEY_LENGTH]):
+                    if user_id is None or record.user_id == user_id:
+                        yield _summary(record)
 
-    async def _keys(self, server: MemcachedServer) -> AsyncGenerator[list[str]]:
-        keys: list[str] = []
-        async with aclosing(server.keys()) as places:
-            async for place in places:
-                key = place.removeprefix(self._prefix).decode("ascii", "replace")
-                if not (place.startswith(self._prefix) and is_key(key)):
-                    continue
-                keys.append(key)
-                if len(keys) == _STEP:
-                    yield keys
-                    keys = []
-        yield keys
+    def _picked(self, place: bytes) -> bytes:
+        key = place[len(self._prefix) :]
+        return key if place.startswith(self._prefix) and is_key(key.decode("latin-1")) else b""
 
-    async def _records(self, keys: list[str]) -> list[Record]:
+    async def _records(self, joined: bytes) -> list[Record]:
+        starts = range(0, len(joined), _KEY_LENGTH)
+        keys = [joined[start : start + _KEY_LENGTH].decode() for start in starts]
         answers = await asyncio.gather(*(self._get(key) for key in keys))
         records = []
         for key, answer in zip(keys, answers, strict=True):

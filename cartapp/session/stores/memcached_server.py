@@ -7,7 +7,7 @@ would answer with the new token: when memory runs out, a refused `ms` also drops
 import asyncio
 import os
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,8 @@ from ..errors import StoreNotSupported, StoreUnavailable
 from .gather import Closed, Gatherer
 
 _MOST: Final = 50  # commands of one batch
+_DUMPED: Final = 1 << 20  # bytes of a dump that are read at a time
+_LISTED: Final = b"key="  # begins each line of a dump but the last
 _END: Final = b"\r\nEND\r\n"
 _WORDS: Final = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"END", b"VERSION"}
 _PAUSE: Final = 0.5  # seconds between two tries of a server that hangs
@@ -63,26 +65,30 @@ class MemcachedServer:
                 return answer
             raise answer if isinstance(answer, Exception) else TypeError(answer)
 
-    async def keys(self) -> AsyncGenerator[bytes]:
-        """The keys of all that it holds, as it walks through its hash table.
+    async def keys(self, pick: Callable[[bytes], bytes]) -> bytes:
+        """What `pick` makes of each key that it holds, all joined.
 
-        Raises `StoreNotSupported` where that cannot be had, and `StoreUnavailable`.
+        They are fetched in one go: while its dump is not read the server keeps some items locked, and whoever
+        asks for those waits. Raises `StoreNotSupported` where it makes no dump, and `StoreUnavailable`.
         """
+        picked = bytearray()
         with self._explained():
             async with asyncio.timeout(self._timeout):
-                reader, writer, line = await self._begin_dump()
-        try:
-            while line != b"END\r\n":
-                if not line.startswith(b"key="):
-                    raise StoreNotSupported(
-                        f"memcached at {self.name} does not list its keys: {_text(line)}."
-                    )
-                yield unquote_to_bytes(line[4:].split(b" ", 1)[0])
-                with self._explained():
-                    async with asyncio.timeout(self._timeout):
-                        line = await reader.readuntil(b"\n")
-        finally:
-            writer.transport.abort()
+                reader, writer, last = await self._begin_dump()
+            try:
+                rest = last
+                while last.startswith(_LISTED):
+                    *lines, rest = rest.split(b"\n")
+                    picked += b"".join(pick(_key(line)) for line in lines if line.startswith(_LISTED))
+                    last = lines[-1] if lines else last
+                    if last.startswith(_LISTED):
+                        async with asyncio.timeout(self._timeout):
+                            rest += await _some(reader)
+            finally:
+                writer.transport.abort()
+        if last.strip() != b"END":
+            raise StoreNotSupported(f"memcached at {self.name} does not list its keys: {_text(last)}.")
+        return bytes(picked)
 
     async def close(self) -> None:
         """Close every connection; commands under way fail."""
@@ -119,7 +125,7 @@ class MemcachedServer:
 
     async def _begin_dump(self) -> tuple[StreamReader, StreamWriter, bytes]:
         """A connection of its own on which the keys come, and the first line. Waits for other listings."""
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+        reader, writer = await asyncio.open_connection(self._host, self._port, limit=_DUMPED)
         try:
             while True:
                 writer.write(b"lru_crawler metadump hash\r\n")
@@ -142,15 +148,7 @@ class MemcachedServer:
         except TimeoutError as error:
             self._silent_until = asyncio.get_running_loop().time() + _PAUSE
             raise self._unavailable("it did not answer in time") from error
-        except (
-            OSError,
-            EOFError,
-            Refused,
-            Closed,
-            ValueError,
-            IndexError,
-            asyncio.LimitOverrunError,
-        ) as error:
+        except _BROKEN as error:
             self._silent_until = 0.0
             raise self._unavailable(_reason(error)) from error
         self._silent_until = 0.0
@@ -183,6 +181,19 @@ async def _answer(reader: StreamReader) -> Answer | Refused:
     if word not in _WORDS:
         raise ValueError(word)
     return Answer(word)
+
+
+async def _some(reader: StreamReader) -> bytes:
+    """What has come, or comes next."""
+    chunk = await reader.read(_DUMPED)
+    if not chunk:
+        raise EOFError
+    return chunk
+
+
+def _key(line: bytes) -> bytes:
+    """The key in a line of a dump, `key=<spelt as in a URL> exp=<time> …`."""
+    return unquote_to_bytes(line[len(_LISTED) :].split(b" ", 1)[0])
 
 
 def _text(line: bytes) -> str:

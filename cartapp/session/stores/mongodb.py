@@ -206,7 +206,10 @@ def _client(address: Address, timeout: int, pool_size: int) -> AsyncMongoClient[
             warnings.simplefilter("error", UserWarning)  # for one, an option that the driver does not know
             return AsyncMongoClient(address.uri, connect=False, **given)
     except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
-        raise InvalidStoreURL(f"The URL of the mongodb store at {address} cannot be used: {error}") from None
+        reason = str(error).partition(". ")[0]
+        raise InvalidStoreURL(
+            f"The URL of the mongodb store at {address} cannot be used: {reason}."
+        ) from None
 
 
 def _document(record: Record, version: int) -> dict[str, Any]:

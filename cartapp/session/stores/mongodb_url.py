@@ -39,7 +39,9 @@ def parse(url: SplitResult) -> Address:
     collection = dict(options).get("collection", _COLLECTION)
     rest = [(name, value) for name, value in options if name != "collection"]
     database = unquote(url.path[1:]) or _DATABASE
-    if url.fragment or set(database) & set('/\\. "$\0'):
+    if url.fragment:
+        raise InvalidStoreURL(f"A {url.scheme} store's URL has no part after a #.")
+    if set(database) & set('/\\. "$\0'):
         raise InvalidStoreURL(f"{database!r} in a {url.scheme} store's URL is no name of a database.")
     if not collection or collection.startswith("system.") or set(collection) & set("$\0"):
         raise InvalidStoreURL(f"{collection!r} in a {url.scheme} store's URL is no name of a collection.")

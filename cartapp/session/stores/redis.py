@@ -9,21 +9,23 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, Final
 
-from redis.asyncio.cluster import ClusterNode
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Summary, Version, is_key, now, pack, unpack
 from .gather import Gatherer
 from .redis_errors import reason_of
-from .redis_link import Command, Link, link_to
+from .redis_link import Command, Link, Place, link_to
 from .redis_url import Address
 
 logger = logging.getLogger("cartapp.session")
+
+_Words = tuple[str | bytes | int, ...]
 
 _STEP: Final = 200  # keys that one step of a scan asks for, and records that it holds in memory
 _KEY_LENGTH: Final = 22
@@ -44,12 +46,12 @@ def _script(text: str) -> _Script:
 
 
 # In a packed record the version has the bytes 2 to 9, the last use 10 to 17 and the expiry 18 to 25; see
-# `record`. What stands in a record's place without being one compares unequal: of another type than a string
-# `pcall` makes an error, which no version equals.
+# `record`. What stands in a record's place without being one is left alone: for another type than a string
+# `pcall` returns an error in a table.
 # ARGV: the expected version, now, what is written, the milliseconds to live.
 _LIVE: Final = """
 local seen = redis.pcall('GETRANGE', KEYS[1], 2, 25)
-if type(seen) ~= 'string' or string.sub(seen, 1, 8) ~= ARGV[1] then return 0 end
+if type(seen) ~= 'string' or #seen < 24 or string.sub(seen, 1, 8) ~= ARGV[1] then return 0 end
 if struct.unpack('>i8', seen, 17) <= tonumber(ARGV[2]) then return 0 end
 """
 _SAVE: Final = _script(_LIVE + "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) return 1")
@@ -67,9 +69,6 @@ redis.call('SADD', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('SCARD', KEYS[1])
 """)
-
-
-_Words = tuple[str | bytes | int, ...]
 
 
 class RedisStore:
@@ -142,7 +141,8 @@ class RedisStore:
             link, gatherer = self._connected
             self._connected = None
             await gatherer.close()
-            await link.close()
+            with suppress(RedisError):  # a server that hangs holds nobody up
+                await link.close()
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class RedisStore:
                     yield record
 
     async def _steps(
-        self, words: _Words, options: _Words = (), at: ClusterNode | None = None
+        self, words: _Words, options: _Words = (), at: Place = None
     ) -> AsyncIterator[list[bytes]]:
         """What each step of `SCAN` and its like yields."""
         cursor = 0
@@ -243,7 +243,7 @@ class RedisStore:
             self._connected = link, gatherer
         return self._connected
 
-    async def _places(self) -> Sequence[ClusterNode | None]:
+    async def _places(self) -> Sequence[Place]:
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._connection()[0].places()

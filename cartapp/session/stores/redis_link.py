@@ -1,9 +1,9 @@
 """Connections to Redis and Valkey by redis-py: one server, what the sentinels call the master, or a cluster.
 
-Nothing is ever sent twice. When a connection breaks, nobody knows whether the last command took effect, and
-a compare-and-set that is repeated blindly could be counted as a conflict or, had somebody else built on its
-first run, be applied twice. So retries are off; a connection that the server has closed while it was idle is
-noticed before it is used.
+Nothing is sent twice but what a server has refused undone, as with MOVED. When a connection breaks, nobody
+knows whether the last command took effect, and a compare-and-set that is repeated blindly could be counted as
+a conflict or, had somebody else built on its first run, be applied twice. So retries are off; a connection
+that the server has closed while it was idle is noticed before it is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,15 @@ from redis.exceptions import ResponseError, SlotNotCoveredError
 
 from .redis_url import Address
 
+Place = ClusterNode | None
+"""A node of a cluster that is meant; None for whoever has the command's key."""
+
 
 class Command(NamedTuple):
-    """A command's words; `at` is the node of a cluster that is meant, None for the one that has the key."""
+    """A command's words, and who is to get them."""
 
     words: tuple[str | bytes | int, ...]
-    at: ClusterNode | None = None
+    at: Place = None
 
 
 class Link(Protocol):
@@ -37,8 +40,8 @@ class Link(Protocol):
         """As `gather.Send` wants it; raises redis-py's errors."""
         ...
 
-    async def places(self) -> Sequence[ClusterNode | None]:
-        """Where keys are: for each node that has some of its own, what `Command.at` takes."""
+    async def places(self) -> Sequence[Place]:
+        """Where there are keys: all places to ask for a listing of everything."""
         ...
 
     async def close(self) -> None:
@@ -66,6 +69,8 @@ def _options(address: Address, timeout: float) -> dict[str, Any]:
         "protocol": 2,
         "socket_connect_timeout": timeout,
         "socket_timeout": None,  # whoever waits for an answer bounds that
+        # The kernel notices a peer that has gone without a word.
+        **({} if address.kind == "unix" else {"socket_keepalive": True}),
         **address.login,
         **(address.tls or {}),
     }
@@ -122,7 +127,7 @@ class PoolLink:
         finally:
             await self._pool.release(connection)
 
-    async def places(self) -> Sequence[ClusterNode | None]:
+    async def places(self) -> Sequence[Place]:
         """See `Link.places`."""
         return [None]
 
@@ -139,7 +144,8 @@ class ClusterLink:
     most = 1
 
     def __init__(self, address: Address, timeout: float, pool_size: int) -> None:
-        # A node that hangs must leave time to ask another one who has its keys now.
+        # Half of it: a node that hangs must leave time to ask another one who has its keys now, and must not
+        # look like a cluster that hangs, since the others go on.
         options = {**_options(address, timeout / 2), "socket_timeout": timeout / 2}
         if address.tls is not None:
             options["ssl"] = True
@@ -165,7 +171,7 @@ class ClusterLink:
             except KeyError as error:  # the map of who has which key has a hole there
                 raise SlotNotCoveredError from error
 
-    async def places(self) -> Sequence[ClusterNode | None]:
+    async def places(self) -> Sequence[Place]:
         """See `Link.places`."""
         await self._client.initialize()
         return self._client.get_primaries()

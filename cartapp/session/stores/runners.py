@@ -5,17 +5,22 @@ cancelled leaves at once, and its connection is given back, or thrown away, behi
 """
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Timer
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 
 if TYPE_CHECKING:  # needs greenlet, which comes with the asynchronous drivers
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .dialects import Dialect
+
 T = TypeVar("T")
+
+_NO_MORE = 0.01  # seconds: time for an answer that is there already
 
 Work = Callable[[Connection], T]
 """Ordinary, blocking code that makes statements on a connection."""
@@ -40,13 +45,11 @@ class Threads:
     anyway, and in that thread's queue they wait in their order, and hold up no reader.
     """
 
-    def __init__(
-        self, engine: Engine, threads: int, *, single_writer: bool, interrupt: Callable[[Any], None]
-    ) -> None:
+    def __init__(self, engine: Engine, dialect: Dialect, threads: int) -> None:
         self._engine = engine
-        self._interrupt = interrupt
+        self._dialect = dialect
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
-        self._writer = ThreadPoolExecutor(1, "database-writer") if single_writer else self._threads
+        self._writer = ThreadPoolExecutor(1, "database-writer") if dialect.single_writer else self._threads
 
     async def run(self, work: Work[T], *, writes: bool) -> T:
         """See `Runner.run`. Cancelled before it has begun, the work is not done at all."""
@@ -55,14 +58,29 @@ class Threads:
             threads = self._writer if writes else self._threads
             return await asyncio.get_running_loop().run_in_executor(threads, job)
         except asyncio.CancelledError:
-            job.abandon(self._interrupt)
+            job.abandon(self._dialect.interrupt)
             raise
 
     async def close(self) -> None:
         """See `Runner.close`; waits for the work that has begun."""
         for threads in (self._threads, self._writer):
             await asyncio.to_thread(threads.shutdown)
-        await asyncio.to_thread(self._engine.dispose)
+        await asyncio.to_thread(self._close_connections)
+
+    def _close_connections(self) -> None:
+        """All of them within one time-out: a driver may take leave of a silent server without end."""
+        deadline = monotonic() + self._dialect.timeout
+        limits = []
+
+        def limit(connection: Any, _: object) -> None:
+            patience = max(deadline - monotonic(), _NO_MORE)
+            limits.append(Timer(patience, self._dialect.interrupt, (connection,)))
+            limits[-1].start()
+
+        event.listen(self._engine, "close", limit)
+        self._engine.dispose()
+        for each in limits:
+            each.cancel()
 
 
 class _Job:
@@ -71,7 +89,7 @@ class _Job:
     def __init__(self, engine: Engine, work: Work[Any]) -> None:
         self._engine = engine
         self._work = work
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._connection: Any = None
 
     def __call__(self) -> Any:
@@ -97,8 +115,9 @@ class Tasks:
     leave of a server that may not answer.
     """
 
-    def __init__(self, engine: "AsyncEngine") -> None:
+    def __init__(self, engine: "AsyncEngine", dialect: Dialect) -> None:
         self._engine = engine
+        self._dialect = dialect
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Work[T], *, writes: bool) -> T:
@@ -116,7 +135,18 @@ class Tasks:
         """See `Runner.close`."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._engine.dispose()
+        patience = self._dialect.timeout
+        while not await self._disposed(patience):
+            # A driver that is cancelled as it takes leave drops that connection. The rest shall wait no more.
+            patience = _NO_MORE
+
+    async def _disposed(self, patience: float) -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                await self._engine.dispose()
+        except TimeoutError:
+            return False
+        return True
 
     async def _run(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:

@@ -166,7 +166,7 @@ class SqlStore:
             after = rows[-1].skey if len(rows) == _BATCH else None
 
     async def purge(self, now: int) -> int:
-        """See `Purgeable.purge`; between its transactions others have the database for as long as each took."""
+        """See `Purgeable.purge`; after each transaction others have the database for as long as it took."""
         removed, found, clock = 0, _BATCH, asyncio.get_running_loop().time
         while found == _BATCH:
             began = clock()

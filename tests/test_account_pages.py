@@ -1,0 +1,180 @@
+"""The pages of accounts: what stands on them, and for whom."""
+
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from cartapp.accounts import UserAdministration, events
+from cartapp.logs import JsonFormatter
+from cartapp.web.account_inputs import own_path
+from cartapp.web.browsers import UNKNOWN, browser_of
+
+from .accounts import opened
+from .shop import ALICE, KEYBOARD, shop
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with shop() as client:
+        yield client
+
+
+async def test_a_new_shop_has_no_user(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/cart.db"
+    async with shop(database_url=url) as client:
+        assert (await client.get("/")).status_code == 200
+    async with opened(url) as database:
+        assert await UserAdministration(database).everybody() == []
+
+
+async def test_password_fields_hide_what_is_typed_and_let_managers_help(client: httpx.AsyncClient) -> None:
+    entry = [(await client.get(path)).text for path in ("/login", "/register")]
+    await client.post("/register", json=ALICE)
+    pages = [*entry, *[(await client.get(path)).text for path in ("/dashboard", "/profile")]]
+    fields = [field for page in pages for field in re.findall(r'<input[^>]*name="\w*password"[^>]*>', page)]
+    assert len(fields) == 5
+    for field in fields:
+        assert 'type="password"' in field
+        assert re.search('autocomplete="(current|new)-password"', field)
+        assert "maxlength" not in field
+        assert "onpaste" not in field
+    assert not [page for page in pages if ALICE["password"] in page]
+
+
+@pytest.mark.parametrize("path", ["/", "/cart", "/profile", "/preferences", "/dashboard"])
+async def test_every_page_of_a_user_has_the_log_out(client: httpx.AsyncClient, path: str) -> None:
+    if path != "/dashboard":
+        page = (await client.get(path)).text
+        assert ("/login" in page, "/logout" in page) == (True, False)
+    await client.post("/register", json=ALICE)
+    page = (await client.get(path)).text
+    assert ('<form method="post" action="/logout">' in page, "/login" in page) == (True, False)
+    assert ALICE["name"] in page
+
+
+async def test_what_users_write_comes_out_as_text(client: httpx.AsyncClient) -> None:
+    name = "<script>alert(1)</script>{{7*7}}\"'"
+    await client.post("/register", json={**ALICE, "name": name})
+    for path in ("/", "/dashboard", "/profile"):
+        page = (await client.get(path)).text
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;{{7*7}}&#34;&#39;" in page
+
+
+async def test_a_refused_registration_is_shown_again(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/register", data={**ALICE, "password": "password"})
+    assert answer.status_code == 400
+    assert "most common" in answer.text
+    assert ALICE["email"] in answer.text
+    assert not [line for line in answer.headers.get_list("set-cookie") if "session" in line]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "a\x00b"),
+        ("name", "n" * 201),
+        ("name", None),
+        ("email", ""),
+        ("email", "alice"),
+        ("email", "a@b"),
+        ("email", "a\x00@example.com"),
+        ("email", f"{'a' * 250}@example.com"),
+        ("password", None),
+        ("password", 12345678),
+        ("password", "1234567"),
+    ],
+)
+async def test_bad_registrations(client: httpx.AsyncClient, field: str, value: object) -> None:
+    answer = await client.post("/register", json={**ALICE, field: value})
+    assert (answer.status_code, "error" in answer.json()) == (400, True)
+    assert not answer.headers.get_list("set-cookie")
+
+
+async def test_registration_can_be_closed() -> None:
+    async with shop(registration="closed") as client:
+        answer = await client.post("/register", json=ALICE)
+        assert (answer.status_code, answer.json()) == (403, {"error": "Registration is closed"})
+        assert (await client.get("/register")).status_code == 403
+        assert "/register" not in (await client.get("/login")).text
+
+
+async def test_a_guests_cart_survives_registration_and_log_in(client: httpx.AsyncClient) -> None:
+    await client.post("/api/cart/add", json=KEYBOARD)
+    await client.post("/register", json=ALICE)
+    assert (await client.get("/api/cart")).json()["item_count"] == 1
+
+
+async def test_unknown_and_wrong_do_the_same_work(client: httpx.AsyncClient) -> None:
+    await client.post("/register", json=ALICE)
+    passwords = client._transport.app.state.accounts.passwords  # type: ignore[attr-defined]
+    for email in (ALICE["email"], "nobody@example.com"):
+        before = passwords.checks
+        assert (await client.post("/login", json={"email": email, "password": "wrong"})).status_code == 401
+        assert passwords.checks == before + 1
+
+
+@pytest.mark.parametrize("path", ["/", "/cart", "/cart?a=b&c=%2F", "/a-b_c~d[e]#f"])
+def test_own_paths(path: str) -> None:
+    assert own_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "cart", "//a", "/\\a", "/a\\b", "/a b", "/\n/a", "/é", "http://a", "javascript:a"]
+)
+def test_paths_that_may_lead_elsewhere(path: str) -> None:
+    assert own_path(path) is None
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+            "Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0",
+            "Edge on Windows",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 "
+            "Mobile Safari/537.36",
+            "Chrome on Android",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.5 Mobile/15E148 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("curl/8.14.1", "curl"),
+        ("python-httpx/0.28", "python-httpx"),
+        ("Mozilla/5.0", UNKNOWN),
+        ("<script>", UNKNOWN),
+        ("", UNKNOWN),
+        ("x" * 4000, UNKNOWN),
+    ],
+)
+def test_browsers(user_agent: str, name: str) -> None:
+    assert browser_of(user_agent) == name
+
+
+def test_an_event_is_one_line_whatever_is_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "cartapp.security"):
+        events.record(
+            "login_failed", account='x" event=forged\nevent=forged', network="192.0.2.0/24", user=None
+        )
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        'event=login_failed account="x\\" event=forged\\nevent=forged" network=192.0.2.0/24'
+    )
+    entry = json.loads(JsonFormatter().format(record))
+    assert entry["event"] == "login_failed"
+    assert entry["account"] == 'x" event=forged\nevent=forged'
+    assert entry["level"] == "WARNING"

@@ -1,0 +1,193 @@
+"""Whatever happens to a MongoDB server, each answer is a true one or a refusal."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+
+from cartapp.session.errors import StoreUnavailable
+from cartapp.session.policy import Policy
+from cartapp.session.record import Record, now
+from cartapp.session.stores import open_store
+from cartapp.session.stores.base import Store
+
+from .layer import Layer
+from .servers.mongodb import MongoServer, running
+from .servers.process import free_port
+from .servers.proxy import Proxy
+from .stores import make_record
+from .traffic import traffic
+
+pytestmark = [
+    pytest.mark.anyio,
+    # The driver leaves a socket to the garbage collector when it is cancelled while it connects.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
+
+TIMEOUT = 10.0  # enough for a busy machine
+SHORT = 1.0  # where a server is waited for in vain
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_for_other_tests() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[MongoServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(own_server: MongoServer) -> MongoServer:
+    with own_server.client() as client:
+        client.drop_database("cart")  # FerretDB looks at everything that is there
+    return own_server
+
+
+@pytest.fixture
+async def store(server: MongoServer) -> AsyncIterator[Store]:
+    store = open_store(server.url, timeout=TIMEOUT)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def layer(server: MongoServer) -> AsyncIterator[Layer]:
+    store = open_store(server.url, timeout=SHORT)
+    yield Layer(store, now, Policy(timeout=SHORT))
+    await store.close()
+
+
+@pytest.fixture
+async def proxy(server: MongoServer) -> AsyncIterator[Proxy]:
+    async with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def behind(proxy: Proxy) -> AsyncIterator[Store]:
+    """The store behind the proxy."""
+    store = open_store(f"mongodb://127.0.0.1:{proxy.port}", timeout=TIMEOUT)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def cut_off(proxy: Proxy) -> AsyncIterator[Store]:
+    """The store behind a proxy that is going to break."""
+    store = open_store(f"mongodb://127.0.0.1:{proxy.port}", timeout=SHORT)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def record() -> Record:
+    return make_record(now(), data=b"0")
+
+
+# -- the server ---------------------------------------------------------------------------------------------
+
+
+async def test_stopped_and_started_under_load(server: MongoServer, layer: Layer) -> None:
+    async with traffic(layer, keeps=True) as visitors:
+        await visitors.more(visitors.answered, 100)
+        await asyncio.to_thread(server.server.stop)
+        await visitors.more(visitors.refused, 10)
+        await asyncio.to_thread(server.server.start)
+        await visitors.more(visitors.answered, 100)
+
+
+async def test_killed_again_and_again_under_load(server: MongoServer, layer: Layer) -> None:
+    async with traffic(layer, keeps=True) as visitors:
+        for _ in range(3):
+            await visitors.more(visitors.answered, 50)
+            await asyncio.to_thread(server.server.kill)
+            await asyncio.to_thread(server.server.start)
+        await visitors.more(visitors.answered, 100)
+
+
+async def test_frozen_under_load(server: MongoServer, layer: Layer) -> None:
+    async with traffic(layer, keeps=True) as visitors:
+        await visitors.more(visitors.answered, 100)
+        server.server.pause()
+        await visitors.more(visitors.refused, 10)
+        server.server.resume()
+        await visitors.more(visitors.answered, 100)
+
+
+async def test_nobody_there(record: Record) -> None:
+    store = open_store(f"mongodb://127.0.0.1:{free_port()}", timeout=0.2)
+    for operation in (store.load(record.key), store.create(record), store.ping()):
+        with pytest.raises(StoreUnavailable, match="Connect call failed"):
+            await operation
+    await store.close()
+
+
+# -- the way there ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 10, 100, 60_000])
+async def test_a_load_whose_answer_is_cut(cut_off: Store, store: Store, proxy: Proxy, count: int) -> None:
+    record = make_record(now(), data=b"x" * 65_536)
+    await store.create(record)
+    assert await cut_off.load(record.key) is not None
+    proxy.answers_for(count)
+    with pytest.raises(StoreUnavailable):
+        await cut_off.load(record.key)
+
+
+@pytest.mark.parametrize("count", [0, 10, 40])
+async def test_a_save_whose_answer_is_cut_is_refused_though_done(
+    cut_off: Store, store: Store, proxy: Proxy, record: Record, count: int
+) -> None:
+    await store.create(record)
+    seen = await cut_off.load(record.key)
+    assert seen is not None
+    proxy.answers_for(count)
+    with pytest.raises(StoreUnavailable):
+        await cut_off.save(replace(seen, data=b"1"), expected=seen.version)
+    assert await store.save(replace(seen, data=b"2"), expected=seen.version) is None
+    loaded = await store.load(record.key)
+    assert loaded is not None
+    assert loaded.data == b"1"
+
+
+async def test_connections_cut_under_load(behind: Store, proxy: Proxy) -> None:
+    async with traffic(Layer(behind, now, Policy(timeout=TIMEOUT)), keeps=True) as visitors:
+        for _ in range(3):
+            await visitors.more(visitors.answered, 50)
+            proxy.cut()
+        await visitors.more(visitors.answered, 100)
+
+
+async def test_answers_that_come_late(behind: Store, proxy: Proxy, record: Record) -> None:
+    await behind.create(record)
+    proxy.answers_for(10, hang=True)
+    load = asyncio.create_task(behind.load(record.key))
+    await asyncio.wait([load], timeout=0.1)
+    proxy.heal()
+    assert await load is not None
+
+
+async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:
+    records = [make_record(now(), data=b"%d" % number) for number in range(50)]
+    for record in records:
+        await behind.create(record)
+    for count in (0, 100, 5000):
+        proxy.answers_for(count, hang=True)
+        loads = [asyncio.create_task(behind.load(record.key)) for record in records]
+        await asyncio.wait(loads, timeout=0.02)
+        for load in loads[::2]:
+            load.cancel()
+        proxy.heal()
+        answers = await asyncio.gather(*loads, return_exceptions=True)
+        again = await asyncio.gather(*(behind.load(record.key) for record in records))
+        for record, answer, later in zip(records, answers, again, strict=True):
+            assert isinstance(answer, asyncio.CancelledError) or answer == later
+            assert later is not None
+            assert (later.key, later.data) == (record.key, record.data)
