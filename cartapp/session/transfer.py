@@ -55,10 +55,12 @@ async def _copy(record: Record, target: Store, copied: Copied) -> None:
             copied.created += 1
             return
         there = await _there(record.key, target)
-        if there is not None and there.last_used >= record.last_used:
+        if there is None:
+            await target.delete(record.key)  # expired or unreadable: nobody's session, but in the way
+        elif there.last_used >= record.last_used:
             copied.kept += 1
             return
-        if there is not None and await target.save(record, expected=there.version) is not None:
+        elif await target.save(record, expected=there.version) is not None:
             copied.replaced += 1
             return
 
@@ -67,5 +69,4 @@ async def _there(key: str, target: Store) -> Record | None:
     try:
         return await target.load(key)
     except UnreadableRecord:
-        await target.delete(key)  # it is nobody's session
         return None
