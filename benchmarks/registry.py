@@ -35,7 +35,8 @@ def ours(backend: str) -> Peer:
     """The whole application, as users run it."""
     env = {"CART_SESSION_BACKEND": backend, "CART_LOG_LEVEL": "WARNING"}
     command = (sys.executable, str(ROOT / "cli.py"), "serve", "--port", "{port}")
-    return Peer(f"cartapp, {backend}", command, ("cartapp",), env, ping="/healthz")
+    shown = {"cookie": "encrypted cookie", "database": "SQLite"}.get(backend, backend)
+    return Peer(f"cartapp, {shown}", command, ("cartapp",), env, ping="/healthz")
 
 
 FASTAPI = Peer("FastAPI alone", uvicorn("fastapi_alone"), ("fastapi",), endpoints=("/ping",))
@@ -48,6 +49,8 @@ SIGNED_COOKIE = Peer(
 PEERS = (
     ours("file"),
     ours("memory"),
+    ours("cookie"),
+    ours("database"),
     Peer("FastAPI + cartapp.session, file", uvicorn("fastapi_cartapp_session"), ("cartapp",)),
     SIGNED_COOKIE,
     FASTAPI,
