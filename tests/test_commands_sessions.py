@@ -286,7 +286,6 @@ def test_purging_what_has_expired_asks_nothing(cart: Cart) -> None:
         ["--idle", "7"],
         ["--idle", "-1d"],
         ["--idle", "x"],
-        ["--expired", "--dry-run"],
     ],
 )
 def test_purge_wants_exactly_one_selector(args: list[str], cart: Cart) -> None:
@@ -322,3 +321,12 @@ def test_sessions_in_the_servers_memory_cannot_be_seen(args: list[str], cart: Ca
     refused = cart("sessions", *args)
     assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
     assert refused.err.startswith("CART_SESSION_BACKEND is memory")
+
+
+def test_a_dry_run_of_expired_counts_and_removes_nothing(cart: Cart) -> None:
+    store([session("live"), replace(session("old"), expires=1)])
+    dead = [path for path in Path("data/sessions").rglob("*") if path.is_file()]
+    said = cart("sessions", "purge", "--expired", "--dry-run")
+    assert (said.code, said.out) == (0, "1 session would be removed.\n")
+    assert [path for path in Path("data/sessions").rglob("*") if path.is_file()] == dead
+    assert cart("sessions", "purge", "--expired").out.startswith("1 session")

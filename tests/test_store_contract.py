@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cartapp.session.record import Record, Summary
-from cartapp.session.stores.base import Listable, Purgeable, Store
+from cartapp.session.stores.base import Countable, Listable, Purgeable, Store
 
 from .conftest import ManualClock
 from .stores import HOUR, LISTABLE, PURGEABLE, STORES, Open, make_record
@@ -275,7 +275,10 @@ async def test_purge_removes_what_has_expired_and_counts_it(store: Store, clock:
         await store.create(make_record(clock.now, expires=clock.now + 1000 * (age + 1)))
     live = await created(store, make_record(clock.now))
     clock.advance(4)
+    assert isinstance(store, Countable)
+    assert await store.count_expired(clock.now) == 4
     assert await purged(store, clock.now) == 4
+    assert await store.count_expired(clock.now) == 0
     assert await purged(store, clock.now) == 0
     assert await store.load(live.key) == live
     clock.advance(1)

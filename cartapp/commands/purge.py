@@ -135,7 +135,9 @@ def _selection(handles: Sequence[str], idle: timedelta | None, user: str | None)
 
 def _remove_expired(*, dry_run: bool) -> None:
     if dry_run:
-        raise typer.BadParameter("There is no dry run for --expired: a store does not list what has expired.")
+        found = with_sessions(lambda sessions: sessions.count_expired())
+        typer.echo(f"{_sessions(found)} would be removed.")
+        return
     with output.progress("Removing"):
         removed = with_sessions(lambda sessions: sessions.purge())
     typer.echo(f"{_sessions(removed)} had expired and {'was' if removed == 1 else 'were'} removed.")

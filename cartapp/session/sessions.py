@@ -8,7 +8,7 @@ from typing import Any
 from . import codec
 from .errors import StoreNotSupported, UnreadableRecord
 from .record import Clock, Record, Summary, is_key, now
-from .stores.base import Listable, Purgeable, Store
+from .stores.base import Countable, Listable, Purgeable, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,10 @@ class Sessions:
         if isinstance(self._store, Purgeable):
             return await self._store.purge(self._clock())
         return 0
+
+    async def count_expired(self) -> int:
+        """How many records `purge` would remove now; 0 where the backend removes them by itself."""
+        return await self._store.count_expired(self._clock()) if isinstance(self._store, Countable) else 0
 
     async def _record(self, handle: str) -> Record | None:
         if not is_key(handle):

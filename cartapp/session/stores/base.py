@@ -70,6 +70,15 @@ class Listable(Protocol):
 
 
 @runtime_checkable
+class Countable(Protocol):
+    """A purgeable store that can tell what a purge would remove."""
+
+    async def count_expired(self, now: int) -> int:
+        """How many records have expired at `now`."""
+        ...
+
+
+@runtime_checkable
 class Purgeable(Protocol):
     """A store whose expired records stay until somebody removes them."""
 

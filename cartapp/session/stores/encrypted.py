@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..keys import KeyRing
 from ..record import Record, Version
-from .base import Listable, Purgeable, Store
+from .base import Countable, Listable, Purgeable, Store
 
 
 class EncryptedStore:
@@ -26,6 +26,8 @@ class EncryptedStore:
             self.scan = store.scan
         if isinstance(store, Purgeable):
             self.purge = store.purge
+        if isinstance(store, Countable):
+            self.count_expired = store.count_expired
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`."""

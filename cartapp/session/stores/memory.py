@@ -92,6 +92,10 @@ class MemoryStore:
             await asyncio.sleep(0)
         return removed
 
+    async def count_expired(self, now: int) -> int:
+        """See `Countable.count_expired`."""
+        return sum(record.expires <= now for record in self._records.values())
+
     def _live(self, key: str) -> Record | None:
         found = self._records.get(key)
         return found if found is not None and found.expires > self._clock() else None

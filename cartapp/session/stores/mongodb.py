@@ -142,6 +142,11 @@ class MongoStore:
                 these = {"_id": {"$in": [document["_id"] for document in found]}, **expired}
                 removed += (await self._sessions.delete_many(these)).deleted_count
 
+    async def count_expired(self, now: int) -> int:
+        """See `Countable.count_expired`."""
+        with self._explained():
+            return await self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}})
+
     # -- inside -------------------------------------------------------------------------------------------
 
     async def _update(self, key: str, expected: Version, changes: Mapping[str, Any]) -> bool:

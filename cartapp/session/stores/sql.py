@@ -15,6 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     delete,
+    func,
     insert,
     inspect,
     literal,
@@ -91,6 +92,7 @@ _PAGE_OF_USER = _PAGE.where(TABLE.c.user_id == bindparam("user"))
 _EXPIRED = (
     select(TABLE.c.skey).where(TABLE.c.expires <= bindparam("at")).order_by(TABLE.c.expires).limit(_BATCH)
 )
+_COUNT_EXPIRED = select(func.count()).select_from(TABLE).where(TABLE.c.expires <= bindparam("at"))
 _PURGE = delete(TABLE).where(
     TABLE.c.skey.in_(bindparam("keys", expanding=True)), TABLE.c.expires <= bindparam("at")
 )
@@ -174,6 +176,11 @@ class SqlStore:
             removed += gone
             await asyncio.sleep(clock() - began)
         return removed
+
+    async def count_expired(self, now: int) -> int:
+        """See `Countable.count_expired`."""
+        ((number,),) = await self._on_table(self._database.fetch, _COUNT_EXPIRED, {"at": now})
+        return int(number)
 
     async def _update(self, key: str, expected: Version, columns: Values) -> bool:
         seen = {"seen_key": key, "seen_version": int(expected), "at": self._clock()}
