@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.servers.process import Server
+from tests.servers.process import Server, ServerFailed
 
 PASSWORD = "p@ss:w/rd%"  # each of its marks means something in a URL
 
@@ -25,14 +25,20 @@ def url(scheme: str, user: str, port: int, database: str) -> str:
 
 
 def prepared(command: Sequence[str | Path], user: str | None, folder: Path, **env: str) -> None:
-    """Run a program that prepares a server's files, as the account that the server will have."""
-    subprocess.run(
+    """Run a program that prepares a server's files, as the account that the server will have.
+
+    Raises `ServerFailed`.
+    """
+    done = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **env},
         user=user,
         extra_groups=[] if user else None,
-        check=True,
-        capture_output=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
+    if done.returncode != 0:
+        raise ServerFailed(f"{command[0]} failed:\n{done.stdout}")
