@@ -33,7 +33,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[SqlServer]:
 
 @pytest.fixture
 async def store(running: SqlServer) -> AsyncIterator[SqlStore]:
-    store = SqlStore(Database(running.url, pool_size=3, timeout=1))
+    store = SqlStore(Database(running.url, pool_size=3, timeout=5))
     yield store
     await store.close()
 

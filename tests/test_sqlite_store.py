@@ -5,6 +5,7 @@ import os
 import random
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from sqlalchemy import literal, select, text
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
 from cartapp.session.record import Record, now
-from cartapp.session.stores import open_store
+from cartapp.session.stores import embedded, open_store
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
 
@@ -104,7 +105,7 @@ async def test_a_connection_has_the_settings_that_the_documentation_names(path: 
     database = Database(f"sqlite:///{path}", timeout=20)
     settings = {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 20000}
     for name, value in settings.items():
-        assert [tuple(row) for row in await database.fetch(text(f"PRAGMA {name}"))] == [(value,)]
+        assert await database.read(lambda c, name=name: c.scalar(text(f"PRAGMA {name}"))) == value  # type: ignore[misc]
     await database.close()
 
 
@@ -195,6 +196,25 @@ async def test_more_callers_than_threads_wait_and_do_not_fail(path: Path) -> Non
     assert [rows[0][0] for rows in asked] == list(range(500))
     await database.close()
     await database.close()
+
+
+async def test_after_a_slow_step_threads_do_the_work(
+    store: SqlStore, stored: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_SLOW", -1.0)
+    for version in range(1, 20):
+        assert await store.save(stored, expected=version) == version + 1
+    assert any(thread.name.startswith("database") for thread in threading.enumerate())
+    assert await store.load(stored.key) == replace(stored, version=20)
+
+
+async def test_the_log_of_writes_does_not_grow_without_end(
+    store: SqlStore, stored: Record, path: Path
+) -> None:
+    larger = replace(stored, data=bytes(10_000))
+    for version in range(1, 2000):
+        assert await store.save(larger, expected=version) == version + 1
+    assert path.with_name("cart.db-wal").stat().st_size < 10_000_000
 
 
 # -- processes killed at random -----------------------------------------------------------------------------

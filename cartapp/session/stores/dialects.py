@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeVarTuple
 
 from sqlalchemy import URL, BigInteger, Connection, Engine, LargeBinary, Select, String, Unicode, make_url
 from sqlalchemy.dialects import mssql, mysql
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ..errors import InvalidStoreURL
 
@@ -54,8 +54,8 @@ class Dialect:
     """Codes of errors after which the engine has rolled back, and the same may succeed when tried again."""
     autocommit: ClassVar[bool] = True
     """Whether a single statement can be a transaction of its own, which spares round trips."""
-    single_writer: ClassVar[bool] = False
-    most_threads: ClassVar[int] = 1000
+    embedded: ClassVar[bool] = False
+    """Whether the engine is a library in this process, and lets one writer go on at a time."""
 
     def __init__(self, url: URL, timeout: float) -> None:
         scheme, _, driver = url.drivername.partition("+")
@@ -71,7 +71,7 @@ class Dialect:
     @property
     def engine_options(self) -> dict[str, Any]:
         """Arguments for `create_engine`."""
-        return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+        return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True, "pool_recycle": 1800}
 
     def connect_args(self) -> dict[str, Any]:
         """Arguments for the driver's `connect`."""
@@ -93,6 +93,10 @@ class Dialect:
         """The engine's own codes in a driver's error."""
         raise NotImplementedError
 
+    def is_transient(self, error: DBAPIError) -> bool:
+        """Whether the same may succeed when tried again."""
+        return error.orig is not None and not self.transient.isdisjoint(self.codes(error.orig))
+
     def words(self, error: BaseException) -> str:
         """What a driver's error says to people."""
         return str(error)
@@ -107,14 +111,15 @@ class Dialect:
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
-        """A transaction of several statements, each of which sees what was committed before it."""
-        connection.execution_options(isolation_level="READ COMMITTED")
+        """A transaction of several statements. Without autocommit `prepare` has said how it is isolated."""
+        if self.autocommit:
+            connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
             yield
 
 
 class SQLite(Dialect):
-    """The standard library's driver, in threads: there is no server that an asynchronous one could wait for.
+    """The standard library's driver, since there is no server that an asynchronous one could wait for.
 
     In WAL mode readers never wait. `synchronous=NORMAL` means that a power cut may lose the last commits, but
     never damages the file (sqlite.org/pragma.html#pragma_synchronous); a killed process loses none.
@@ -125,8 +130,7 @@ class SQLite(Dialect):
     driver = "pysqlite"
     instead: ClassVar = {"aiosqlite": "pysqlite"}
     transient = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
-    single_writer = True
-    most_threads = 4  # with more of them they would mostly wait for the interpreter's lock
+    embedded = True
     _creating = threading.Lock()
 
     def __init__(self, url: URL, timeout: float) -> None:
@@ -311,12 +315,6 @@ class Firebird(Dialect):
     def duplicate(self, error: BaseException) -> bool:
         """See `Dialect.duplicate`; the driver raises no `IntegrityError`."""
         return getattr(error, "sqlcode", None) == -803
-
-    @contextmanager
-    def transaction(self, connection: Connection) -> Iterator[None]:
-        """See `Dialect.transaction`; `prepare` has said how they are isolated."""
-        with connection.begin():
-            yield
 
     def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
         """See `Dialect.skip_locked`; Firebird has it from version 5 on."""

@@ -12,6 +12,7 @@ from sqlalchemy.sql.base import Executable
 
 from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable
 from .dialects import Dialect, dialect_of
+from .embedded import Embedded
 from .runners import Runner, Tasks, Threads, Work
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ Values = Mapping[str, Any]
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
 _ATTEMPTS = 10  # at a transaction that the engine rolls back for the sake of another
+_EMBEDDED_READERS = 4  # threads; with more of them they would mostly wait for the interpreter's lock
 _LAST_RESORT = 30.0  # seconds after which a connection is given up that nobody else has a time-out for
 
 
@@ -40,22 +42,22 @@ class Database:
         self._runner = _runner(self.dialect, pool_size)
 
     async def fetch(self, statement: Executable, values: Values | None = None) -> Rows:
-        """All rows of one query."""
+        """The rows of one query that finds a few.
+
+        As with `read`, it is asked again when only now it shows that the connection was lost.
+        """
 
         def query(connection: Connection) -> Rows:
             return connection.execute(statement, values).all()
 
-        return await self.read(query)
+        return await self._attempts(lambda: self._runner.run(query, writes=False, brief=True), reads=True)
 
     async def read(self, work: Work[T]) -> T:
-        """Do queries, and return what `work` returns.
-
-        It is done again when only now it shows that the connection was lost.
-        """
-        return await self._attempts(lambda: self._runner.run(work, writes=False), reads=True)
+        """Do any queries, and return what `work` returns."""
+        return await self._attempts(lambda: self._runner.run(work, writes=False, brief=False), reads=True)
 
     async def execute(self, statement: Executable, values: Values | None = None) -> int:
-        """Do one statement in a transaction of its own and return the number of rows that it found."""
+        """Change a few rows by one statement, a transaction of its own, and return how many it found."""
 
         def write(connection: Connection) -> int:
             rows = connection.execute(statement, values).rowcount
@@ -63,7 +65,7 @@ class Database:
                 connection.commit()
             return rows
 
-        return await self._attempts(lambda: self._runner.run(write, writes=True))
+        return await self._attempts(lambda: self._runner.run(write, writes=True, brief=True))
 
     async def run(self, work: Work[T], *, limit: float | None = _LAST_RESORT) -> T:
         """Do several statements in one transaction and return what `work` returns.
@@ -76,7 +78,9 @@ class Database:
             with self.dialect.transaction(connection):
                 return work(connection)
 
-        return await self._attempts(lambda: self._runner.run(transaction, writes=True), limit=limit)
+        return await self._attempts(
+            lambda: self._runner.run(transaction, writes=True, brief=False), limit=limit
+        )
 
     async def close(self) -> None:
         """Give back connections and threads; more than once does no harm."""
@@ -101,14 +105,15 @@ class Database:
                     raise IntegrityError(None, None, cause) from error
                 pause = random.uniform(0, 0.005 * 2**number)  # noqa: S311
                 late = asyncio.get_running_loop().time() + pause > deadline
-                if late or number == _ATTEMPTS or not (self._transient(error) or (reads and _lost(error))):
+                if late or number == _ATTEMPTS or not self._may_try_again(error, reads):
                     raise self._unavailable(error) from error
             await asyncio.sleep(pause)
         raise AssertionError("The last attempt has returned or raised.")
 
-    def _transient(self, error: Exception) -> bool:
-        cause = _cause(error)
-        return cause is not None and not self.dialect.transient.isdisjoint(self.dialect.codes(cause))
+    def _may_try_again(self, error: Exception, reads: bool) -> bool:
+        if not isinstance(error, DBAPIError):
+            return False
+        return self.dialect.is_transient(error) or (reads and error.connection_invalidated)
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self.dialect.place} cannot be used: {self._reason(error)}.")
@@ -126,10 +131,6 @@ class Database:
 def _cause(error: Exception) -> BaseException | None:
     """What the driver raised, when it is one of its errors."""
     return error.orig if isinstance(error, DBAPIError) else None
-
-
-def _lost(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _runner(dialect: Dialect, pool_size: int) -> Runner:
@@ -157,11 +158,11 @@ def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
         )
         _set_up(asynchronous.sync_engine, dialect)
         return Tasks(asynchronous, dialect)
-    threads = min(pool_size, dialect.most_threads)
-    connections = threads + dialect.single_writer
+    threads = min(pool_size, _EMBEDDED_READERS) if dialect.embedded else pool_size
+    connections = threads + 2 * dialect.embedded  # a writer's, and the event loop's
     engine = create_engine(dialect.url, **options, pool_size=connections, max_overflow=0)
     _set_up(engine, dialect)
-    return Threads(engine, dialect, threads)
+    return (Embedded if dialect.embedded else Threads)(engine, dialect, threads)
 
 
 def _set_up(engine: Engine, dialect: Dialect) -> None:

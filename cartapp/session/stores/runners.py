@@ -29,8 +29,11 @@ Work = Callable[[Connection], T]
 class Runner(Protocol):
     """Runs work, each time on a connection of its own."""
 
-    async def run(self, work: Work[T], *, writes: bool) -> T:
-        """What the work returns. Raises what the work raises, and the driver's errors."""
+    async def run(self, work: Work[T], *, writes: bool, brief: bool) -> T:
+        """What the work returns. Raises what the work raises, and the driver's errors.
+
+        `brief` work is one statement that looks at a few rows.
+        """
         ...
 
     async def close(self) -> None:
@@ -39,32 +42,25 @@ class Runner(Protocol):
 
 
 class Threads:
-    """For drivers that block: one hop to a thread for each piece of work, not one for each statement.
-
-    With `single_writer` all that writes shares one more thread: the engine would let only one of them go on
-    anyway, and in that thread's queue they wait in their order, and hold up no reader.
-    """
+    """For drivers that block: one hop to a thread for each piece of work, not one for each statement."""
 
     def __init__(self, engine: Engine, dialect: Dialect, threads: int) -> None:
         self._engine = engine
         self._dialect = dialect
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
-        self._writer = ThreadPoolExecutor(1, "database-writer") if dialect.single_writer else self._threads
 
-    async def run(self, work: Work[T], *, writes: bool) -> T:
+    async def run(self, work: Work[T], *, writes: bool, brief: bool) -> T:
         """See `Runner.run`. Cancelled before it has begun, the work is not done at all."""
         job = _Job(self._engine, work)
         try:
-            threads = self._writer if writes else self._threads
-            return await asyncio.get_running_loop().run_in_executor(threads, job)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, job)
         except asyncio.CancelledError:
             job.abandon(self._dialect.interrupt)
             raise
 
     async def close(self) -> None:
         """See `Runner.close`; waits for the work that has begun."""
-        for threads in (self._threads, self._writer):
-            await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._close_connections)
 
     def _close_connections(self) -> None:
@@ -120,7 +116,7 @@ class Tasks:
         self._dialect = dialect
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run(self, work: Work[T], *, writes: bool) -> T:
+    async def run(self, work: Work[T], *, writes: bool, brief: bool) -> T:
         """See `Runner.run`."""
         task = asyncio.create_task(self._run(work))
         self._tasks.add(task)

@@ -9,6 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from sqlalchemy import (
     Column,
     Connection,
+    Executable,
     MetaData,
     Row,
     Table,
@@ -27,7 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from ..errors import StoreUnavailable, UnreadableRecord, UnsupportedValue
 from ..record import Clock, Record, Summary, Version, now
 from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS
-from .engine import Database, Values
+from .engine import Database, Rows, Values
 
 logger = logging.getLogger("cartapp.session")
 
@@ -157,9 +158,8 @@ class SqlStore:
         values = {} if user_id is None else {"user": _escaped(user_id)}
         after: str | None = ""
         while after is not None:
-            rows = await self._on_table(
-                self._database.fetch, page, {**values, "after": after, "at": self._clock()}
-            )
+            of_page = {**values, "after": after, "at": self._clock()}
+            rows = await self._on_table(self._database.read, partial(_read_page, page, of_page))
             for row in rows:
                 found = _summary(row)
                 # Names that are equal to the engine may differ for us: in case, or in spaces at the end.
@@ -220,6 +220,10 @@ class SqlStore:
                     raise
                 await asyncio.sleep(_PAUSE)
         raise AssertionError("The last attempt has returned or raised.")
+
+
+def _read_page(page: Executable, values: Values, connection: Connection) -> Rows:
+    return connection.execute(page, values).all()
 
 
 def _has_table(connection: Connection) -> bool:
