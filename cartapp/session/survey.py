@@ -64,7 +64,7 @@ async def first(
 async def statistics(sessions: Sessions) -> Statistics:
     """Figures on all live sessions."""
     figures = Statistics()
-    users: set[int] = set()  # hashes: eight bytes a user instead of the name
+    users: set[int] = set()  # hashes, since names may be long
     async for info in sessions.find():
         figures.sessions += 1
         if info.user is None:

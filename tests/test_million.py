@@ -1,0 +1,100 @@
+"""A million sessions: listed, counted and purged in bounded memory, and no live one is touched."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cartapp.session.record import Record, new_id, now
+from cartapp.session.stores import open_store
+
+from .commands import CLI, HOUR, environment
+from .stores import with_prefix
+
+pytestmark = [pytest.mark.soak, pytest.mark.anyio]
+
+MILLION = int(os.environ.get("CART_TEST_SESSIONS", "1000000"))
+AT_ONCE = 500
+SPARE = (
+    64 * 1024
+)  # KiB beyond what the command needs with a single session; a million handles would need more
+
+
+@pytest.fixture(params=["file", "sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return with_prefix(request.getfixturevalue("redis_server").url)
+    return {"file": f"file://{tmp_path}/sessions", "sqlite": f"sqlite:///{tmp_path}/sessions.db"}[
+        request.param
+    ]
+
+
+class Command:
+    """`cart` on this store, and the memory that it took."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._environment = environment(CART_SESSION_URL=url, CART_SESSION_TIMEOUT="60")
+        self._folder = folder
+        self.peak = 0  # KiB, of the last call
+
+    def __call__(self, *args: str) -> str:
+        out = self._folder / "out"
+        with out.open("w") as printed:
+            running = subprocess.Popen(
+                [sys.executable, str(CLI), *args], cwd=self._folder, env=self._environment, stdout=printed
+            )
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+        assert running.returncode == 0
+        self.peak = usage.ru_maxrss
+        return out.read_text()
+
+    def json(self, *args: str) -> Any:
+        return json.loads(self(*args, "--json"))
+
+
+async def fill(url: str, number: int) -> None:
+    """Make sessions of which every other one was not used for ten days."""
+    store = open_store(url, timeout=60)
+    at = now()
+    for start in range(0, number, AT_ONCE):
+        made = await asyncio.gather(
+            *(
+                store.create(
+                    Record(new_id()[:21] + "A", at, at - idle * 240 * HOUR, at + 100 * HOUR, b'{"n":1}')
+                )
+                for idle in (n % 2 for n in range(start, start + AT_ONCE))
+            )
+        )
+        assert None not in made
+    await store.close()
+
+
+async def test_a_million_sessions_take_bounded_memory_and_the_live_ones_stay(
+    url: str, tmp_path: Path
+) -> None:
+    cart = Command(url, tmp_path)
+    store = open_store(url)
+    at = now()
+    await store.create(Record(new_id()[:21] + "A", at, at, at + 100 * HOUR, b"{}"))
+    await store.close()
+    assert len(cart.json("sessions", "list")) == 1
+    bound = cart.peak + SPARE
+
+    await fill(url, MILLION)
+    assert len(cart.json("sessions", "list", "--limit", "10")) == 10
+    assert cart.peak < bound
+    assert cart.json("sessions", "stats")["sessions"] == MILLION + 1
+    assert cart.peak < bound
+    assert "ended" in cart("sessions", "purge", "--idle", "7d", "--yes")
+    assert cart.peak < bound
+    figures = cart.json("sessions", "stats")
+    assert figures["sessions"] == MILLION // 2 + 1
+    assert "removed" in cart("sessions", "purge", "--expired")
+    assert cart.peak < bound
+    assert cart.json("sessions", "stats")["sessions"] == MILLION // 2 + 1
