@@ -19,7 +19,7 @@ from cartapp.session.stores.redis import RedisStore
 
 from .conftest import ManualClock
 from .servers.redis import RedisServer, wait_for
-from .sql_workers import DEADLINE, increment_many, write_until_gone
+from .store_workers import DEADLINE, increment_many, write_until_gone
 from .stores import HOUR, REDIS, make_record, with_prefix
 from .workers import processes
 

@@ -16,7 +16,7 @@ from cartapp.session.stores.sql import SqlStore
 from .databases import SERVERS, emptied
 from .servers.process import free_port
 from .servers.sql import PASSWORD, SqlServer
-from .sql_workers import DEADLINE, write_under_faults
+from .store_workers import DEADLINE, write_under_faults
 from .stores import make_record
 from .workers import numbered, processes
 

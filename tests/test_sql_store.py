@@ -16,7 +16,7 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 
 from .conftest import ManualClock
 from .databases import DATABASES, SERVERS
-from .sql_workers import DEADLINE, create_one, increment_many, purge_all, write_until_gone
+from .store_workers import DEADLINE, create_one, increment_many, purge_all, write_until_gone
 from .stores import make_record
 from .workers import processes
 

@@ -21,7 +21,7 @@ from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
 
 from .conftest import ManualClock
-from .sql_workers import received, write_forever
+from .store_workers import received, write_forever
 from .stores import make_record
 from .workers import numbered, processes
 
