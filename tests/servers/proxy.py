@@ -60,23 +60,34 @@ class Proxy:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
-        except ConnectionRefusedError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, to_server}
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks.add(task)  # before anything is waited for: whatever has begun is ended with the proxy
+        self._writers.add(writer)
+        try:
+            there, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+            await self._forward(reader, writer, there, to_server)
+        except ConnectionRefusedError:
+            return
+        finally:
+            self._tasks.discard(task)
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there: asyncio.StreamReader,
+        to_server: asyncio.StreamWriter,
+    ) -> None:
+        self._writers.add(to_server)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._requests(reader, to_server))
                 both.create_task(self._answers(there, writer))
         finally:
-            self._tasks.discard(task)
-            self._writers -= {writer, to_server}
-            writer.transport.abort()
+            self._writers.discard(to_server)
             to_server.transport.abort()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
