@@ -48,6 +48,10 @@ _BACKEND_OF_SCHEME: Final[Mapping[str, Backend]] = {
 }
 _PORTS: Final = {"redis": 6379, "valkey": 6379, "memcached": 11211, "mongodb": 27017}
 
+# What a session's data may take where the backend itself draws a line, a little below it: 1 MiB for a record
+# of the file store and for an item of memcached, 16 MiB for a document of MongoDB.
+_LARGEST: Final = {"file": 1_000_000, "memcached": 1_000_000, "mongodb": 16_000_000}
+
 
 class SettingsError(Exception):
     """Settings that cannot be used: one sentence each, naming the variable and what would be right."""
@@ -293,6 +297,12 @@ def _conflicts(settings: Settings) -> list[str]:
     sentences = []
     if settings.session_samesite == "None" and settings.session_secure is not True:
         sentences.append("CART_SESSION_SECURE must be true when CART_SESSION_SAMESITE is None.")
+    largest = _LARGEST.get(settings.backend, settings.session_max_bytes)
+    if settings.session_max_bytes > largest:
+        sentences.append(
+            f"CART_SESSION_MAX_BYTES must be at most {largest} for {settings.backend}, "
+            f"not {settings.session_max_bytes}."
+        )
     if settings.session_url:
         return sentences
     database = settings.session_database or "0"
@@ -300,6 +310,8 @@ def _conflicts(settings: Settings) -> list[str]:
         sentences.append(
             f"CART_SESSION_DATABASE must be a number for {settings.session_backend}, not {database!r}."
         )
+    if settings.session_backend == "memcached" and settings.session_password:
+        sentences.append("CART_SESSION_PASSWORD must not be set for memcached, which takes no log-in here.")
     if settings.session_backend == "mongodb" and settings.session_password:
         sentences.append(
             "CART_SESSION_PASSWORD is not enough for mongodb, which wants a user as well: "

@@ -140,10 +140,10 @@ async def _state(name: str, settings: Settings) -> BackendState:
         return BackendState(name, used, False, False, None, "not in this version")
     if not backend.installed:
         return BackendState(name, used, True, False, None, backend.install_line)
-    theirs = settings if used else load(choice_of_store(name))
-    if not used and urlsplit(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
-        return BackendState(name, used, True, True, None, "needs no server")
     try:
+        theirs = settings if used else load(choice_of_store(name))
+        if not used and urlsplit(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
+            return BackendState(name, used, True, True, None, "needs no server")
         taken = await _ping(theirs)
     except (SettingsError, SessionError) as error:
         return BackendState(name, used, True, True, None, str(error))

@@ -244,6 +244,13 @@ def test_a_backend_out_of_reach_is_listed_as_such(cart: Cart) -> None:
     assert "cannot be used" in listed.json[0]["remark"]
 
 
+def test_a_backend_that_the_settings_do_not_fit_is_listed_as_such(cart: Cart) -> None:
+    Path(".env").write_text("CART_SESSION_BACKEND=redis\nCART_SESSION_PASSWORD=x\nCART_SESSION_TIMEOUT=0.2\n")
+    states = {state["name"]: state for state in cart("backends", "list", "--json").json}
+    assert "must not be set for memcached" in states["memcached"]["remark"]
+    assert "CART_SESSION_URL must be mongodb://" in states["mongodb"]["remark"]
+
+
 @pytest.mark.parametrize("which", [[], ["file"], ["memory"], ["memory://"]])
 def test_a_round_trip_leaves_nothing_behind(which: list[str], cart: Cart) -> None:
     checked = cart("backends", "check", *which, "--json")

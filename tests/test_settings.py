@@ -244,6 +244,24 @@ def test_a_cookie_for_other_sites_must_be_secure() -> None:
     assert load({"CART_SESSION_SAMESITE": "none", "CART_SESSION_SECURE": "true"}).session_samesite == "None"
 
 
+def test_a_password_that_nobody_would_ask_for_is_refused() -> None:
+    given = {"CART_SESSION_PASSWORD": "hush-hush", "CART_SESSION_BACKEND": "memcached"}
+    assert refused(**given) == (
+        "CART_SESSION_PASSWORD must not be set for memcached, which takes no log-in here."
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "largest"),
+    [("file:///a", 1_000_000), ("memcached://a", 1_000_000), ("mongodb://a/b", 16_000_000)],
+)
+def test_a_session_is_not_larger_than_its_backend_takes(url: str, largest: int) -> None:
+    assert load({"CART_SESSION_URL": url, "CART_SESSION_MAX_BYTES": str(largest)})
+    assert refused(CART_SESSION_URL=url, CART_SESSION_MAX_BYTES=str(largest + 1)) == (
+        f"CART_SESSION_MAX_BYTES must be at most {largest} for {url.partition(':')[0]}, not {largest + 1}."
+    )
+
+
 # -- unknown names ----------------------------------------------------------------------------------------
 
 
