@@ -1,13 +1,16 @@
 """Who is measured. A new peer is one file in peers/ and one line here."""
 
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+NODE_MODULES = ROOT / "benchmarks" / "peers" / "node_modules"
 
-ENDPOINTS = ("/ping", "GET /api/cart", "PUT /api/cart/1", "/visit-counter")
+PING, GET, PUT, VISIT = "/ping", "GET /api/cart", "PUT /api/cart/1", "/visit-counter"
+ENDPOINTS = (PING, GET, PUT, VISIT)
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,18 @@ class Peer:
 
     name: str
     command: tuple[str, ...]
-    """With `{port}` where the port belongs. It runs in an empty folder of its own, named `BENCH_FOLDER`."""
+    """With `{port}` where the port belongs. It runs in an empty folder of its own."""
     packages: tuple[str, ...]
-    """Whose versions the report names."""
+    """Whose versions the report names; those from npm begin with `npm:`."""
+    sessions: str = ""
+    """The URL of its sessions, which it finds in `BENCH_SESSIONS`. `{folder}` is its own folder; `redis://`
+    and `valkey://` stand for a database of its own on the benchmark's server."""
     env: Mapping[str, str] = field(default_factory=dict)
     ping: str = "/ping"
     endpoints: tuple[str, ...] = ENDPOINTS
+
+
+FILES, SQLITE = "file://{folder}/sessions", "sqlite:///{folder}/sessions.db"
 
 
 def uvicorn(module: str) -> tuple[str, ...]:
@@ -31,30 +40,85 @@ def uvicorn(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "{port}", *options)
 
 
-def ours(backend: str) -> Peer:
+def gunicorn(module: str) -> tuple[str, ...]:
+    """One of the WSGI applications in peers/, on one worker of gunicorn with four threads."""
+    options = ("--workers", "1", "--threads", "4", "--log-level", "warning")
+    return (
+        *(sys.executable, "-m", "gunicorn", f"benchmarks.peers.{module}:app"),
+        *("--bind", "127.0.0.1:{port}", *options),
+    )
+
+
+def ours(name: str, backend: str, sessions: str) -> Peer:
     """The whole application, as users run it."""
-    env = {"CART_SESSION_BACKEND": backend, "CART_LOG_LEVEL": "WARNING"}
+    env = {
+        "CART_ENV": "production",
+        "CART_SECRET_KEY": secrets.token_urlsafe(32),
+        "CART_SESSION_BACKEND": backend,
+        "CART_LOG_LEVEL": "WARNING",
+    }
     command = (sys.executable, str(ROOT / "cli.py"), "serve", "--port", "{port}")
-    shown = {"cookie": "encrypted cookie", "database": "SQLite"}.get(backend, backend)
-    return Peer(f"cartapp, {shown}", command, ("cartapp",), env, ping="/healthz")
+    return Peer(f"cartapp, {name}", command, ("cartapp",), sessions, env, ping="/healthz")
 
 
-FASTAPI = Peer("FastAPI alone", uvicorn("fastapi_alone"), ("fastapi",), endpoints=("/ping",))
-SIGNED_COOKIE = Peer(
-    "FastAPI + SessionMiddleware, signed cookie",
-    uvicorn("fastapi_signed_cookie"),
-    ("starlette", "itsdangerous"),
-)
+def layer(name: str, sessions: str) -> Peer:
+    """The small FastAPI application of the peers, on our layer."""
+    command = uvicorn("fastapi_cartapp_session")
+    return Peer(f"FastAPI + cartapp.session, {name}", command, ("cartapp", "fastapi"), sessions)
 
-PEERS = (
-    ours("file"),
-    ours("memory"),
-    ours("cookie"),
-    ours("database"),
-    Peer("FastAPI + cartapp.session, file", uvicorn("fastapi_cartapp_session"), ("cartapp",)),
-    SIGNED_COOKIE,
-    FASTAPI,
-)
 
-REFERENCE = dict.fromkeys(ENDPOINTS, SIGNED_COOKIE.name) | {"/ping": FASTAPI.name}
-"""Whom an endpoint's ratios compare with."""
+def litestar(name: str, sessions: str) -> Peer:
+    return Peer(f"Litestar, {name}", uvicorn("litestar_sessions"), ("litestar",), sessions)
+
+
+def flask(name: str, sessions: str) -> Peer:
+    packages = ("flask", "flask-session", "gunicorn")
+    return Peer(f"Flask + Flask-Session, {name}", gunicorn("flask_sessions"), packages, sessions)
+
+
+def django(name: str, sessions: str) -> Peer:
+    return Peer(f"Django, {name}", gunicorn("django_sessions"), ("django", "gunicorn"), sessions)
+
+
+GROUPS: Mapping[str, tuple[Peer, ...]] = {
+    "redis": (
+        ours("redis", "redis", "redis://"),
+        layer("redis", "redis://"),
+        Peer("FastAPI + starsessions, redis", uvicorn("fastapi_starsessions"), ("starsessions",), "redis://"),
+        litestar("redis", "redis://"),
+        flask("redis", "redis://"),
+        django("redis", "redis://"),
+    ),
+    "files": (
+        ours("file", "file", FILES),
+        layer("file", FILES),
+        litestar("files", FILES),
+        flask("files", FILES),
+        django("files", FILES),
+    ),
+    "cookies": (
+        ours("encrypted cookie", "cookie", ""),
+        layer("encrypted cookie", "cookie://"),
+        Peer(
+            "FastAPI + SessionMiddleware, signed cookie",
+            uvicorn("fastapi_signed_cookie"),
+            ("starlette", "itsdangerous"),
+        ),
+    ),
+    "SQLite": (
+        ours("SQLite", "database", ""),
+        layer("SQLite", SQLITE),
+        django("SQLite", SQLITE),
+    ),
+    "memory": (
+        ours("memory", "memory", ""),
+        layer("memory", "memory://"),
+        Peer(
+            "FastAPI + cartapp.session, taken out", uvicorn("fastapi_cartapp_session"), (), endpoints=(PING,)
+        ),
+        Peer("FastAPI without sessions", uvicorn("fastapi_alone"), ("fastapi",), endpoints=(PING, GET)),
+        Peer("Starlette without sessions", uvicorn("starlette_alone"), ("starlette",), endpoints=(PING, GET)),
+        Peer("a bare ASGI function", uvicorn("bare_asgi"), ("uvicorn",), endpoints=(PING, GET)),
+    ),
+}
+"""Those of one group run at the same time and take turns, so that their figures can be compared."""

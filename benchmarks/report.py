@@ -2,44 +2,40 @@
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 from . import wrk
-from .registry import ENDPOINTS, REFERENCE, ROOT, Peer
-from .server import PINNED
+from .measure import Result
+from .processes import PINNED
+from .registry import ENDPOINTS, GET, PUT, ROOT, Peer
 from .visitors import ADDS, SESSIONS
-from .wrk import CONNECTIONS, Measured
+from .wrk import CONNECTIONS
 
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
 
-Runs = Mapping[tuple[str, str], Sequence[Measured]]
-"""By peer's name and endpoint: one result a round."""
+Results = Mapping[str, Result]
+Groups = Mapping[str, Sequence[Peer]]
 
 
-def text(peers: Sequence[Peer], runs: Runs, lost: Mapping[str, int], seconds: int, command: str) -> str:
+def text(groups: Groups, results: Results, servers: Sequence[str], seconds: int, command: str) -> str:
     """The tables of a whole run, as Markdown."""
-    rounds = max(len(found) for found in runs.values())
-    lost_column = {peer.name: str(lost.get(peer.name, "")) for peer in peers}
+    peers = [peer for group in groups.values() for peer in group]
+    rounds = max(len(runs) for result in results.values() for runs in result.runs.values())
     parts = [
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {_machine()}.",
-        _versions(peers) + ".",
-        f"wrk with {CONNECTIONS} connections round {SESSIONS} sessions with three items in the cart, on "
-        f"{'another core than the servers' if PINNED else 'the same cores as the servers'}; one worker each. "
+        f"{', '.join([*_versions(peers), *servers])}.",
+        f"wrk with {CONNECTIONS} connections round {SESSIONS} sessions with three items in the cart"
+        f"{', on one core with Redis; the server alone on the other' if PINNED else ''}; one worker each. "
         f"Medians of rounds in which the peers took turns: {rounds} of {seconds} s for each figure.",
         f"Requests a second, and how many of {ADDS} parallel adds of one product to one session were "
-        "confirmed and yet lost:",
-        _table(peers, lambda peer, at: _rate(runs, peer, at), {"lost adds": lost_column}),
-        f"As ratios within a round: `/ping` to {REFERENCE['/ping']}, all others to "
-        f"{REFERENCE['GET /api/cart']}:",
-        _table(peers, lambda peer, at: _ratio(runs, peer, at)),
-        "99th percentile of the latency under this load, in milliseconds:",
-        _table(peers, lambda peer, at: f"{median(run.p99 for run in runs[peer, at]):.1f}"),
+        "confirmed and yet lost, or refused:",
     ]
+    parts += [f"{name}\n\n{_group(peers, results)}" for name, peers in groups.items()]
     return "\n\n".join(parts)
 
 
@@ -51,41 +47,55 @@ def write(tables: str) -> None:
     PAGE.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")
 
 
-def _rate(runs: Runs, peer: str, endpoint: str) -> str:
-    return f"{median(run.rate for run in runs[peer, endpoint]):,.0f}"
+def _group(peers: Sequence[Peer], results: Results) -> str:
+    head = [
+        "",
+        *(f"`{endpoint}`" for endpoint in ENDPOINTS),
+        "lost",
+        "refused",
+        "MB",
+        "p99 GET",
+        "p99 PUT",
+        "commands GET",
+        "PUT",
+        "us GET",
+        "PUT",
+    ]
+    return table([head, *(_row(peer, results[peer.name]) for peer in peers)])
 
 
-def _ratio(runs: Runs, peer: str, endpoint: str) -> str:
-    reference = runs.get((REFERENCE[endpoint], endpoint))
-    if reference is None:
-        return ""
-    pairs = zip(runs[peer, endpoint], reference, strict=True)
-    return f"{median(run.rate / base.rate for run, base in pairs):.2f}"
+def _row(peer: Peer, found: Result) -> list[str]:
+    race = [str(found.race.lost), str(found.race.refused)] if found.race else ["", ""]
+    return [
+        peer.name,
+        *(
+            f"{median(run.rate for run in found.runs[at]):,.0f}" if at in found.runs else ""
+            for at in ENDPOINTS
+        ),
+        *race,
+        f"{found.memory / 1e6:.0f}",
+        *(
+            f"{median(run.p99 for run in found.runs[at]):.1f}" if at in found.runs else ""
+            for at in (GET, PUT)
+        ),
+        *(f"{found.commands[at]:.1f}" if at in found.commands else "" for at in (GET, PUT)),
+        *(f"{found.backend_cpu[at] * 1e6:.0f}" if at in found.backend_cpu else "" for at in (GET, PUT)),
+    ]
 
 
-def _table(
-    peers: Sequence[Peer],
-    cell: Callable[[str, str], str],
-    more: Mapping[str, Mapping[str, str]] | None = None,
-) -> str:
-    more = more or {}
-    rows = [["", *(f"`{endpoint}`" for endpoint in ENDPOINTS), *more]]
-    for peer in peers:
-        cells = [cell(peer.name, endpoint) if endpoint in peer.endpoints else "" for endpoint in ENDPOINTS]
-        rows.append([peer.name, *cells, *(column[peer.name] for column in more.values())])
-    rows.insert(1, ["---", *["--:"] * (len(rows[0]) - 1)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def table(rows: list[list[str]]) -> str:
+    """Rows as a Markdown table: the first is its head, and all columns but the first are figures."""
+    lines = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _versions(peers: Sequence[Peer]) -> str:
+def _versions(peers: Sequence[Peer]) -> list[str]:
     packages = sorted({"uvicorn", "uvloop", "httptools", *(name for peer in peers for name in peer.packages)})
-    return ", ".join(
-        [
-            f"Python {platform.python_version()}",
-            *(f"{name} {version(name)}" for name in packages),
-            wrk.version(),
-        ]
-    )
+    return [
+        f"Python {platform.python_version()}",
+        *(f"{name} {version(name)}" for name in packages),
+        wrk.version(),
+    ]
 
 
 def _machine() -> str:

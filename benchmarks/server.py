@@ -1,50 +1,47 @@
 """One peer's server: started in a folder of its own on its own core, stopped at the end."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2 as httpx
 
+from .processes import START, free_port, pin
 from .registry import ROOT, Peer
 from .wrk import BenchmarkError
 
-START = 20.0
-"""Seconds for the first answer."""
 
-CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-PINNED = len(CORES) > 1
-"""Whether load and servers get a core each; macOS cannot do that."""
+@dataclass(frozen=True)
+class Running:
+    """A peer that answers."""
 
-
-def pin(process: int, core: int) -> None:
-    """Keep a process (0: this one), and those that it starts from now on, on the first or second core."""
-    if PINNED:
-        os.sched_setaffinity(process, {CORES[core]})
+    address: str
+    process: int
 
 
 @contextmanager
-def started(peer: Peer, folder: Path) -> Iterator[str]:
-    """The address of the peer's server. Raises `BenchmarkError` when it does not answer."""
+def started(peer: Peer, folder: Path, sessions: str) -> Iterator[Running]:
+    """The peer's server, with its sessions at this URL. Raises `BenchmarkError` when it does not answer."""
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [part.format(port=port) for part in peer.command]
     own = {
         name: value for name, value in os.environ.items() if not name.startswith(("CART_", "DATABASE_URL"))
     }
-    env = {**own, "PYTHONPATH": str(ROOT), "BENCH_FOLDER": str(folder), **peer.env}
+    env = {**own, "PYTHONPATH": str(ROOT), "NODE_ENV": "production", "BENCH_SESSIONS": sessions, **peer.env}
+    if sessions and "CART_SESSION_BACKEND" in peer.env:
+        env["CART_SESSION_URL"] = sessions
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
     pin(server.pid, core=1)
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(peer, address, server, folder / "log")
-        yield address
+        yield Running(address, server.pid)
     finally:
         server.terminate()
         server.wait(START)

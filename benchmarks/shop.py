@@ -9,9 +9,34 @@ PRODUCTS: list[dict[str, Any]] = [
 ]
 """A session's cart holds one of each."""
 
+Items = list[dict[str, Any]]
+"""A cart as every peer keeps it: products with their quantities."""
 
-def cart_json(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The cart as every peer answers it; an item is a product with its quantity."""
+
+def with_product(items: Items, new: dict[str, Any]) -> Items:
+    """The cart with a product more; of one that is there already, the quantity grows."""
+    line = _line(items, new["product_id"])
+    if line is None:
+        return [*items, new]
+    line["quantity"] += new["quantity"]
+    return items
+
+
+def with_quantity(items: Items, product_id: int, quantity: int) -> Items | None:
+    """The cart with so many of a product; None when that is not in it."""
+    line = _line(items, product_id)
+    if line is None:
+        return None
+    line["quantity"] = quantity
+    return items
+
+
+def _line(items: Items, product_id: int) -> dict[str, Any] | None:
+    return next((item for item in items if item["product_id"] == product_id), None)
+
+
+def cart_json(items: Items) -> dict[str, Any]:
+    """The cart as every peer answers it."""
     lines = [item | {"subtotal": round(item["price"] * item["quantity"], 2)} for item in items]
     return {
         "items": lines,
@@ -19,6 +44,11 @@ def cart_json(items: list[dict[str, Any]]) -> dict[str, Any]:
         "unique_items": len(lines),
         "total": round(sum(line["subtotal"] for line in lines), 2),
     }
+
+
+def full_cart() -> dict[str, Any]:
+    """The answer for a session as the benchmark makes it, for those peers that have no sessions."""
+    return cart_json([product | {"quantity": 1} for product in PRODUCTS])
 
 
 def visits_json(count: int) -> dict[str, Any]:

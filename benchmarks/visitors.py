@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2 as httpx
 
-from .registry import Peer
-from .shop import PRODUCTS, cart_json, visits_json
+from .registry import ENDPOINTS, GET, PING, PUT, VISIT, Peer
+from .shop import PRODUCTS, cart_json, full_cart, visits_json
 from .wrk import BenchmarkError
 
 SESSIONS = 128
@@ -20,17 +21,23 @@ def prepare(peer: Peer, address: str) -> dict[str, list[bytes]]:
     """Check the peer's answers and make its sessions; the raw requests of each of its endpoints."""
     with httpx.Client(base_url=address) as client:
         _expect(peer, client.get(peer.ping), {"status": "ok"})
-        if peer.endpoints == ("/ping",):
-            return {"/ping": [_raw("GET", peer.ping)]}
+        if peer.endpoints != ENDPOINTS:
+            return _prepare_without_sessions(peer, client)
         cookies = [_new_session(client) for _ in range(SESSIONS)]
         _check(peer, client)
     bodies = [json.dumps({"quantity": quantity}).encode() for quantity in QUANTITIES]
     return {
-        "/ping": [_raw("GET", peer.ping)],
-        "GET /api/cart": [_raw("GET", "/api/cart", cookie) for cookie in cookies],
-        "PUT /api/cart/1": [_raw("PUT", "/api/cart/1", c, body) for body in bodies for c in cookies],
-        "/visit-counter": [_raw("GET", "/visit-counter", cookie) for cookie in cookies],
+        PING: [_raw("GET", peer.ping)],
+        GET: [_raw("GET", "/api/cart", cookie) for cookie in cookies],
+        PUT: [_raw("PUT", "/api/cart/1", cookie, body) for body in bodies for cookie in cookies],
+        VISIT: [_raw("GET", "/visit-counter", cookie) for cookie in cookies],
     }
+
+
+def _prepare_without_sessions(peer: Peer, client: httpx.Client) -> dict[str, list[bytes]]:
+    if GET in peer.endpoints:
+        _expect(peer, client.get("/api/cart"), full_cart())
+    return {PING: [_raw("GET", peer.ping)], GET: [_raw("GET", "/api/cart")]}
 
 
 def _new_session(client: httpx.Client) -> str:
@@ -65,17 +72,27 @@ def _raw(method: str, path: str, cookie: str = "", body: bytes = b"") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def lost_updates(address: str) -> int:
-    """Of 200 parallel adds of one product on one session, how many were confirmed and are not in the cart."""
-    return asyncio.run(_lost_updates(address))
+@dataclass(frozen=True)
+class Race:
+    """What became of 200 parallel adds of one product to one session."""
+
+    lost: int
+    """Confirmed, and yet not in the cart."""
+    refused: int
+    """Answered with an error, so that the visitor knows."""
 
 
-async def _lost_updates(address: str) -> int:
+def race(address: str) -> Race:
+    """Run the race once."""
+    return asyncio.run(_race(address))
+
+
+async def _race(address: str) -> Race:
     product = PRODUCTS[0] | {"quantity": 1}
     limits = httpx.Limits(max_connections=ADDS)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
         (await client.post("/api/cart/add", json=product)).raise_for_status()
         answers = await asyncio.gather(*(client.post("/api/cart/add", json=product) for _ in range(ADDS)))
-        confirmed = 1 + sum(answer.status_code == 200 for answer in answers)
+        confirmed = sum(answer.status_code == 200 for answer in answers)
         cart = (await client.get("/api/cart")).json()
-    return confirmed - int(cart["item_count"])
+    return Race(lost=1 + confirmed - int(cart["item_count"]), refused=ADDS - confirmed)

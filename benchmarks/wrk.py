@@ -17,6 +17,8 @@ class BenchmarkError(Exception):
 class Measured:
     """One run of one endpoint."""
 
+    count: int
+    """Requests that were answered."""
     rate: float
     """Requests a second."""
     p50: float
@@ -50,4 +52,4 @@ def run(url: str, requests: list[bytes], seconds: int, folder: Path) -> Measured
     count, microseconds, failed, p50, p99 = (int(figure) for figure in line.split()[1:])
     if failed or not count:
         raise BenchmarkError(f"{failed} of {count} requests to {url} failed")
-    return Measured(count / microseconds * 1e6, p50 / 1000, p99 / 1000)
+    return Measured(count, count / microseconds * 1e6, p50 / 1000, p99 / 1000)

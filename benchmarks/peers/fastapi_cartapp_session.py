@@ -1,22 +1,23 @@
-"""The same small application on cartapp.session and files: the layer without our shop around it."""
+"""The same small application on cartapp.session: the layer without our shop around it, on any backend."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
-from benchmarks.shop import cart_json, visits_json
-from cartapp.session import SessionMiddleware, open_store
+from benchmarks.shop import Items, cart_json, visits_json, with_product, with_quantity
+from cartapp.session import Session, SessionMiddleware, open_store
+from cartapp.session.carriers import CookieCarrier
 from cartapp.session.fastapi import SessionDep
+from cartapp.session.keys import KeyRing
 
-Items = list[dict[str, Any]]
+SECRET = "YmVuY2htYXJrLWJlbmNobWFyay1iZW5jaG1hcmstMDE"
 
 app = FastAPI()
-store = open_store(Path(os.environ["BENCH_FOLDER"], "sessions").as_uri())
-app.add_middleware(SessionMiddleware, store=store, load="explicit")
+if url := os.environ["BENCH_SESSIONS"]:  # empty: the same application without the layer
+    carrier = CookieCarrier(KeyRing(SECRET), "cart_session") if url == "cookie://" else None
+    app.add_middleware(SessionMiddleware, store=open_store(url), carrier=carrier, load="explicit", ttl=1800)
 
 
 class Item(BaseModel):
@@ -28,12 +29,6 @@ class Item(BaseModel):
 
 class Quantity(BaseModel):
     quantity: int
-
-
-async def changed(session: SessionDep, change: Callable[[Items], Items]) -> dict[str, Any]:
-    session.modify("cart", change, [])
-    await session.save()
-    return cart_json(session["cart"])
 
 
 @app.get("/ping")
@@ -48,30 +43,29 @@ async def show(session: SessionDep) -> dict[str, Any]:
 
 @app.post("/api/cart/add")
 async def add(session: SessionDep, new: Item) -> dict[str, Any]:
-    def change(cart: Items) -> Items:
-        line = next((item for item in cart if item["product_id"] == new.product_id), None)
-        if line is None:
-            return [*cart, new.model_dump()]
-        line["quantity"] += new.quantity
-        return cart
-
-    return await changed(session, change)
+    session.modify("cart", lambda cart: with_product(cart, new.model_dump()), [])
+    return await saved_cart(session)
 
 
 @app.put("/api/cart/{product_id}")
 async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> dict[str, Any]:
     def change(cart: Items) -> Items:
-        line = next((item for item in cart if item["product_id"] == product_id), None)
-        if line is None:
+        changed = with_quantity(cart, product_id, new.quantity)
+        if changed is None:
             raise HTTPException(404, "Product not in cart")
-        line["quantity"] = new.quantity
-        return cart
+        return changed
 
-    return await changed(session, change)
+    session.modify("cart", change, [])
+    return await saved_cart(session)
 
 
 @app.get("/visit-counter")
 async def visits(session: SessionDep) -> dict[str, Any]:
-    session.modify("visit_count", lambda count: count + 1, 0)
+    session.modify("visits", lambda count: count + 1, 0)
     await session.save()
-    return visits_json(session["visit_count"])
+    return visits_json(session["visits"])
+
+
+async def saved_cart(session: Session) -> dict[str, Any]:
+    await session.save()
+    return cart_json(session["cart"])

@@ -6,7 +6,7 @@ from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
 
-from benchmarks.shop import cart_json, visits_json
+from benchmarks.shop import cart_json, visits_json, with_product, with_quantity
 
 app = FastAPI()
 app.add_middleware(SessionMiddleware, secret_key="benchmark-benchmark-benchmark-01")
@@ -35,29 +35,20 @@ async def show(request: Request) -> dict[str, Any]:
 
 @app.post("/api/cart/add")
 async def add(request: Request, new: Item) -> dict[str, Any]:
-    cart = request.session.get("cart", [])
-    line = next((item for item in cart if item["product_id"] == new.product_id), None)
-    if line is None:
-        cart.append(new.model_dump())
-    else:
-        line["quantity"] += new.quantity
-    request.session["cart"] = cart
+    cart = request.session["cart"] = with_product(request.session.get("cart", []), new.model_dump())
     return cart_json(cart)
 
 
 @app.put("/api/cart/{product_id}")
 async def set_quantity(request: Request, product_id: int, new: Quantity) -> dict[str, Any]:
-    cart = request.session.get("cart", [])
-    line = next((item for item in cart if item["product_id"] == product_id), None)
-    if line is None:
+    cart = with_quantity(request.session.get("cart", []), product_id, new.quantity)
+    if cart is None:
         raise HTTPException(404, "Product not in cart")
-    line["quantity"] = new.quantity
     request.session["cart"] = cart
     return cart_json(cart)
 
 
 @app.get("/visit-counter")
 async def visits(request: Request) -> dict[str, Any]:
-    count = request.session.get("visit_count", 0) + 1
-    request.session["visit_count"] = count
+    count = request.session["visits"] = request.session.get("visits", 0) + 1
     return visits_json(count)
