@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
+
+from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record, key_of, new_id, now

@@ -1,11 +1,11 @@
 """`cart sessions`, on real files: what it lists, shows and ends."""
 
 import signal
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.commands.purge import duration
 from cartapp.session.record import now

@@ -8,10 +8,10 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import chdir, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable, UnreadableRecord
 from cartapp.session.record import Record, now, pack

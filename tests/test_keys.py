@@ -2,9 +2,9 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session import SessionTooLarge, UnreadableRecord
 from cartapp.session.carriers import COOKIE_BYTES, CookieCarrier

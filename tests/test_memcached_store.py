@@ -4,10 +4,10 @@ import asyncio
 import logging
 import pickle
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session.errors import InvalidStoreURL, StoreNotSupported, StoreUnavailable, UnreadableRecord
 from cartapp.session.policy import Policy

@@ -3,9 +3,9 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.policy import Policy

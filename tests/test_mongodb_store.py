@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 from pymongo.collection import Collection
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord

@@ -3,10 +3,10 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from multiprocessing.process import BaseProcess
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, select, update
 
 from cartapp.session.errors import UnsupportedValue

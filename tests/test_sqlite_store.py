@@ -8,10 +8,10 @@ import stat
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import literal, select, text
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.stores.engine import Database

@@ -1,9 +1,9 @@
 """Copying sessions between stores: nobody is logged out, and doing it again is harmless."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cartapp.session.record import Record, Version, key_of, new_id
 from cartapp.session.stores.file import FileStore

@@ -8,9 +8,10 @@ import os
 import random
 import signal
 import sys
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record

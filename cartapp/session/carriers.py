@@ -2,8 +2,9 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from . import codec
 from .errors import SessionTooLarge, UnreadableRecord

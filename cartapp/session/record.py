@@ -12,8 +12,9 @@ import time
 import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
+
+import msgspec
 
 from .errors import UnreadableRecord
 
@@ -53,8 +54,7 @@ def key_of(session_id: str) -> str:
     return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One session as a store holds it. Times are milliseconds since 1970 UTC.
 
     Without data the record is a retired marker: its session lives on under another id.
@@ -75,8 +75,7 @@ class Record:
         return not self.data
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """A record without its data, as listing yields it; `size` is the data's length in bytes."""
 
     key: str

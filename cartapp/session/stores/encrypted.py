@@ -4,7 +4,7 @@ So listing, purging and keep-alive need no key. The header's lasting parts are a
 a record cannot be passed off as another session's, or as another user's.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ..keys import KeyRing
 from ..record import Record, Version

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
+
+from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Summary, Version, now

@@ -8,9 +8,10 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
+
+from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Summary, Version, is_key, now, pack, unpack

@@ -6,7 +6,8 @@ store on one event loop only.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..errors import StoreUnavailable
 from ..record import Clock, Record, Summary, Version, now
