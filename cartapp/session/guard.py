@@ -19,12 +19,18 @@ _PROBE_EVERY = 0.5  # seconds between two probes of a backend that hangs
 
 
 class GuardedStore:
-    """The five operations of a store, each bounded by `timeout` seconds."""
+    """The five operations of a store, each bounded by `timeout` seconds.
 
-    def __init__(self, store: Store, timeout: float) -> None:
+    `on_change` is told when the breaker opens (True) and when it closes (False).
+    """
+
+    def __init__(
+        self, store: Store, timeout: float, *, on_change: Callable[[bool], None] | None = None
+    ) -> None:
         self.store = store
         self.name = store.name
         self._timeout = timeout
+        self._on_change = on_change
         self._open_until: float | None = None  # event loop time of the next probe; None: calls go through
         self._probing = False
 
@@ -69,7 +75,7 @@ class GuardedStore:
         self._probing = True
         try:
             await self._bounded(self.store.ping())
-            self._open_until = None
+            self._set(None)
         finally:
             self._probing = False
 
@@ -78,7 +84,13 @@ class GuardedStore:
             async with asyncio.timeout(self._timeout):
                 return await answer
         except TimeoutError as error:
-            self._open_until = asyncio.get_running_loop().time() + _PROBE_EVERY
+            self._set(asyncio.get_running_loop().time() + _PROBE_EVERY)
             raise StoreUnavailable(
                 f"The {self.name} store did not answer within {self._timeout:g} seconds."
             ) from error
+
+    def _set(self, open_until: float | None) -> None:
+        changes = (open_until is None) != (self._open_until is None)
+        self._open_until = open_until
+        if changes and self._on_change is not None:
+            self._on_change(open_until is not None)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
@@ -24,6 +24,8 @@ from .policy import RETIRED_FOR, Policy
 from .record import Clock, Record, key_of, new_id, now
 from .session import Session
 
+OnCount = Callable[[str], None]
+
 
 class _Turn(asyncio.Lock):
     """One commit at a time for one session in this process; `latest` is handed from each to the next."""
@@ -32,18 +34,30 @@ class _Turn(asyncio.Lock):
 
 
 class Manager:
-    """Makes a `Visit` of each request and counts what happens. One for each application and process."""
+    """Makes a `Visit` of each request and counts what happens. One for each application and process.
 
-    def __init__(self, carrier: Carrier, policy: Policy, *, clock: Clock = now) -> None:
+    `on_count` is called with the name of whatever is counted: see `SessionMiddleware`.
+    """
+
+    def __init__(
+        self, carrier: Carrier, policy: Policy, *, clock: Clock = now, on_count: OnCount | None = None
+    ) -> None:
         self.carrier = carrier
         self.policy = policy
         self.clock = clock
         self.counts: Counter[str] = Counter()
+        self._on_count = on_count
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
     def visit(self, cookie: str | None, *, read_only: bool = False, may_create: bool = True) -> "Visit":
         """One request's dealings with its session; `cookie` is the value of our cookie, if one came."""
         return Visit(self, cookie, read_only=read_only, may_create=may_create)
+
+    def count(self, what: str) -> None:
+        """One more of it."""
+        self.counts[what] += 1
+        if self._on_count is not None:
+            self._on_count(what)
 
     def turn(self, key: str) -> _Turn:
         """The turn of a session, forgotten when nobody holds it."""
@@ -229,7 +243,7 @@ class Visit:
         deadline = loop.time() + self._policy.timeout
         pause = 0.001
         while loop.time() < deadline:
-            self._manager.counts["conflicts"] += 1
+            self._manager.count("conflicts")
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 2, 0.05)
             yield
@@ -320,7 +334,7 @@ class Visit:
                 continue
             theirs = bytes(new.get(operation.key, b""))
             if theirs not in (bytes(old.get(operation.key, b"")), bytes(operation.raw)):
-                self._manager.counts["overwritten"] += 1
+                self._manager.count("overwritten")
                 logger.info(
                     "Session %s: %r was set twice at once; the last one won", newer.key, operation.key
                 )

@@ -15,7 +15,7 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager
+from .manager import Manager, OnCount
 from .policy import IsCurrent, Policy
 from .record import Clock, now
 from .session import Session
@@ -110,8 +110,10 @@ class SessionMiddleware:
 
     `load="auto"` loads it before the handler when a well-formed cookie came, except under the path prefixes
     `skip`; `load="explicit"` leaves that to `SessionDep` or `await request.session.load()`. `data` is the
-    class of the typed view and `error_response(scope, error)` makes the answer to a commit that failed. For
-    `ttl`, `max_age`, `timeout` (seconds), `max_bytes`, `eager` and `is_current` see `Policy`.
+    class of the typed view and `error_response(scope, error)` makes the answer to a commit that failed.
+    `on_count(what)` is told of `conflicts`, after each of which a commit is tried again, and of `overwritten`
+    keys, which two requests set at once. For `ttl`, `max_age`, `timeout` (seconds), `max_bytes`, `eager` and
+    `is_current` see `Policy`.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class SessionMiddleware:
         hooks: Hooks | None = None,
         data: type[Any] | None = None,
         error_response: ErrorResponse = default_error_response,
+        on_count: OnCount | None = None,
         clock: Clock = now,
     ) -> None:
         self.app = app
@@ -140,7 +143,7 @@ class SessionMiddleware:
             if store is None:
                 raise TypeError("SessionMiddleware needs a store, for example store=MemoryStore().")
             carrier = IdCarrier(GuardedStore(store, timeout))
-        self.manager = Manager(carrier, self.policy, clock=clock)
+        self.manager = Manager(carrier, self.policy, clock=clock, on_count=on_count)
         self.cookie = cookie or CookieOptions()
         self.data = data
         self.error_response = error_response
