@@ -12,7 +12,10 @@ from cartapp.catalogue import BUILT_IN, Catalogue, seed
 from cartapp.local import ensure_secret
 from cartapp.schema import shop_database
 from cartapp.session import CookieOptions, SessionMiddleware, Sessions
-from cartapp.session.stores.base import Purgeable, Store
+from cartapp.session.carriers import Carrier, IdCarrier
+from cartapp.session.guard import GuardedStore
+from cartapp.session.policy import Policy
+from cartapp.session.stores.base import Purgeable
 from cartapp.session.sweeper import Sweeper
 from cartapp.settings import Settings, load
 from cartapp.start import carrier_of, store_of
@@ -33,6 +36,7 @@ from cartapp.web.routes import (
     session_api,
     shop_pages,
 )
+from cartapp.web.watchers import Watchers
 
 API_VERSION = "1.0"
 """Of the HTTP interface, not of the package."""
@@ -53,7 +57,11 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Without `settings` they are read from the environment; raises `SettingsError`."""
     settings = settings or ensure_secret(load())
-    store = store_of(settings)
+    watchers = Watchers(settings)
+    store = watchers.round(store_of(settings))
+    carrier = carrier_of(settings) or IdCarrier(
+        GuardedStore(store, settings.session_timeout, on_change=watchers.on_breaker)
+    )
     database = shop_database(settings, seed=seed(BUILT_IN))
     accounts = Accounts(
         database,
@@ -66,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="A shopping cart on a session layer that keeps every change.",
         openapi_url=None,  # the document and its page are routes of our own, with assets of our own
         redirect_slashes=False,
-        middleware=_layers(settings, store, accounts),
+        middleware=_layers(settings, carrier, accounts, watchers),
         lifespan=_lifespan,
     )
     app.state.settings, app.state.store, app.state.sessions = settings, store, Sessions(store)
@@ -76,11 +84,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         # One flat list: an included router is matched twice a request and hides its methods from `Allow`.
         app.router.routes.extend(router.routes)
+    policy = Policy(**_limits(settings), is_current=accounts.is_current)
+    watchers.install(app, carrier, _cookie(settings), policy)
     app.mount("/static", static.CachedStaticFiles())
     return app
 
 
-def _layers(settings: Settings, store: Store, accounts: Accounts) -> list[Middleware]:
+def _layers(settings: Settings, carrier: Carrier, accounts: Accounts, watchers: Watchers) -> list[Middleware]:
     """The layers around the router, the outermost first."""
     return [
         Middleware(SecurityHeaders, hsts=settings.production),
@@ -90,32 +100,36 @@ def _layers(settings: Settings, store: Store, accounts: Accounts) -> list[Middle
         Middleware(RememberMe, secure=settings.session_secure),
         Middleware(
             SessionMiddleware,
-            **_session_options(settings),
-            store=store,
-            carrier=carrier_of(settings),
+            **_limits(settings),
+            load="explicit",
+            carrier=carrier,
+            cookie=_cookie(settings),
             is_current=accounts.is_current,
+            error_response=errors.session_error_response,
+            on_count=watchers.on_count,
         ),
         Middleware(Head),
     ]
 
 
-def _session_options(settings: Settings) -> dict[str, Any]:
+def _cookie(settings: Settings) -> CookieOptions:
+    return CookieOptions(
+        name=settings.session_name,
+        same_site=settings.session_samesite,
+        http_only=settings.session_httponly,
+        secure=settings.session_secure,
+        domain=settings.session_cookie_domain,
+        path=settings.session_cookie_path,
+    )
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
     return {
-        "load": "explicit",
-        "cookie": CookieOptions(
-            name=settings.session_name,
-            same_site=settings.session_samesite,
-            http_only=settings.session_httponly,
-            secure=settings.session_secure,
-            domain=settings.session_cookie_domain,
-            path=settings.session_cookie_path,
-        ),
         "ttl": settings.session_ttl,
         "max_age": settings.session_max_age,
         "max_bytes": settings.session_max_bytes,
         "timeout": settings.session_timeout,
         "eager": settings.session_eager,
-        "error_response": errors.session_error_response,
     }
 
 

@@ -3,7 +3,10 @@
 import errno
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Annotated
 
@@ -44,23 +47,34 @@ def serve(
     for sentence in settings.notices:
         output.note(sentence)
 
-    hand_over(overrides)
     signal.signal(signal.SIGTERM, _stop)  # uvicorn finishes what is running and then raises the signal again
     proxies = [str(network) for network in settings.trusted_proxies]
-    uvicorn.run(
-        "cartapp.app:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        reload=reload,
-        reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
-        log_config=configuration(settings),
-        server_header=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
-        timeout_graceful_shutdown=GRACE,
-    )
+    with _figures_of(workers if settings.metrics else 1) as figures:
+        hand_over(overrides | figures)
+        uvicorn.run(
+            "cartapp.app:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            reload=reload,
+            reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
+            log_config=configuration(settings),
+            server_header=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
+            timeout_graceful_shutdown=GRACE,
+        )
+
+
+@contextmanager
+def _figures_of(workers: int) -> Iterator[dict[str, str]]:
+    """A folder where several workers share what `/metrics` tells, in the variable that names it to them."""
+    if workers == 1:
+        yield {}
+        return
+    with TemporaryDirectory(prefix="cart-metrics-") as folder:
+        yield {"PROMETHEUS_MULTIPROC_DIR": folder}
 
 
 def _check_free(host: str, port: int) -> None:
