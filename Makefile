@@ -8,6 +8,11 @@ SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p $(SUITABLE) && echo $$p && break; done)
 
+# For a peer of the benchmark: a Python that is new enough for it, those of pyenv among them.
+NEWER = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1
+NEWER_PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 ~/.pyenv/versions/3.*/bin/python3; do \
+	$$p $(NEWER) && echo $$p && break; done)
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
@@ -46,20 +51,22 @@ format: .venv/dev.stamp ## let ruff format the code and mend what it can
 soak: .venv/dev.stamp ## the long tests
 	$(PYTEST) -m soak
 
-bench: .venv/bench.stamp ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
+bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # The smaller sets are held to the versions of dev.txt, so that all of them can share one environment.
-COMPILE = .venv/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --quiet $(if $(UPGRADE),--upgrade)
+COMPILE_ALONE = .venv/uv/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet \
+	$(if $(UPGRADE),--upgrade)
+COMPILE = $(COMPILE_ALONE) pyproject.toml --python-version 3.11
 lock: .venv/bin/python ## write lock/ anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	@$(BIN)/python -m venv .venv/uv && .venv/uv/bin/pip --disable-pip-version-check --quiet install uv
 	$(COMPILE) --all-extras --group dev -o lock/dev.txt
 	$(COMPILE) --group build -c lock/dev.txt -o lock/run.txt
 	$(COMPILE) --all-extras --group dev --group bench -c lock/dev.txt -o lock/bench.txt
+	$(COMPILE_ALONE) --python-version 3.12 --group tina4 -c lock/bench.txt -o lock/tina4.txt
 
 clean: ## remove what the targets above have made (data/ and .env.local stay)
-	rm -rf .venv dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv benchmarks/peers/node_modules dist .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -79,3 +86,18 @@ clean: ## remove what the targets above have made (data/ and .env.local stay)
 .venv/bench.stamp: lock/bench.txt pyproject.toml | .venv/bin/python
 	$(call install,lock/bench.txt)
 	@touch .venv/run.stamp .venv/dev.stamp
+
+# Two peers of the benchmark want what is not everywhere; without it they are left out, and the report says so.
+.venv/tina4/stamp: lock/tina4.txt | .venv/bin/python
+	@if test -n "$(NEWER_PYTHON)"; then \
+		echo "Making .venv/tina4 with $$($(NEWER_PYTHON) --version)" && \
+		$(NEWER_PYTHON) -m venv --clear .venv/tina4 && \
+		.venv/tina4/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $< && \
+		touch $@; \
+	else echo "There is no Python 3.12, which tina4-python needs (make bench NEWER_PYTHON=/path/to/python3.12)."; fi
+
+benchmarks/peers/node_modules/.package-lock.json: benchmarks/peers/package-lock.json
+	@if command -v npm >/dev/null; then \
+		echo "Installing the peers on Node into benchmarks/peers/node_modules" && \
+		npm --prefix benchmarks/peers ci --ignore-scripts --no-audit --no-fund --loglevel error && touch $@; \
+	else echo "There is no npm, which the peers on Node need (on Debian: apt-get install npm)."; fi

@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import report, wrk
-from .measure import Result, measure, say
+from .measure import Result, can_start, measure, say
 from .processes import pin
 from .registry import GROUPS, Peer
 from .wrk import BenchmarkError
@@ -52,6 +52,12 @@ def choose(groups: Sequence[str], words: Sequence[str]) -> dict[str, list[Peer]]
     return chosen
 
 
+def divide(groups: Mapping[str, Sequence[Peer]]) -> tuple[dict[str, list[Peer]], list[Peer]]:
+    """Those that can be started here, and those that cannot."""
+    there = {name: [peer for peer in peers if can_start(peer)] for name, peers in groups.items()}
+    return there, [peer for peers in groups.values() for peer in peers if not can_start(peer)]
+
+
 def main(arguments: list[str]) -> int:
     chosen = options(arguments)
     results: dict[str, Result] = {}
@@ -60,7 +66,7 @@ def main(arguments: list[str]) -> int:
         wrk.version()
         if (load := os.getloadavg()[0]) > 0.5:
             say(f"The machine is busy (load {load:.1f}), so the figures will not be true.")
-        groups = choose(chosen.group, chosen.only)
+        groups, missing = divide(choose(chosen.group, chosen.only))
         pin(0, core=0)
         for peers in groups.values():
             found, used = measure(peers, chosen.rounds, chosen.seconds)
@@ -70,7 +76,7 @@ def main(arguments: list[str]) -> int:
         say(str(error))
         return 1
     command = " ".join(["make bench", *([f'ARGS="{" ".join(arguments)}"'] if arguments else [])])
-    tables = report.text(groups, results, servers, chosen.seconds, command)
+    tables = report.text(groups, missing, results, servers, chosen.seconds, command)
     print(tables)
     if not (chosen.quick or chosen.only or chosen.group):
         report.write(tables)

@@ -16,6 +16,7 @@ from redis import Redis, RedisError
 from .processes import START, cpu_seconds, free_port
 from .wrk import BenchmarkError
 
+SERVERS = {"redis", "valkey"}
 DATABASES = 64
 
 
@@ -49,8 +50,11 @@ def binary(name: str) -> str | None:
 
 
 @contextmanager
-def running(path: str) -> Iterator[Backend]:
-    """A server of our own. Raises `BenchmarkError` when it does not answer."""
+def running(name: str) -> Iterator[Backend]:
+    """A server of our own, `redis` or `valkey`. Raises `BenchmarkError` when there is none, or no answer."""
+    path = binary(name)
+    if path is None:
+        raise BenchmarkError(f"{name}-server is needed; on Debian: apt-get install {name}-server")
     port = free_port()
     options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--databases", str(DATABASES))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -10,14 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 
 from . import backend, server, visitors, wrk
-from .backend import Backend
+from .backend import SERVERS, Backend, binary
 from .processes import resident
 from .registry import ENDPOINTS, Peer
 from .server import Running
 from .visitors import Race
-from .wrk import BenchmarkError, Measured
+from .wrk import Measured
 
 
 @dataclass
@@ -44,14 +45,20 @@ class _Contestant:
     result: Result
 
 
+def can_start(peer: Peer) -> bool:
+    """Whether everything is here that the peer needs."""
+    at_home = peer.home is None or peer.home.exists()
+    scheme = _scheme(peer)
+    return at_home and which(peer.command[0]) is not None and (scheme not in SERVERS or bool(binary(scheme)))
+
+
 def measure(peers: Sequence[Peer], rounds: int, seconds: int) -> tuple[dict[str, Result], list[str]]:
     """The results by peer's name, and the versions of the servers of sessions. Raises `BenchmarkError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         backends = {
-            scheme: stack.enter_context(backend.running(_binary(scheme)))
-            for scheme in ("redis", "valkey")
-            if any(_scheme(peer) == scheme for peer in peers)
+            scheme: stack.enter_context(backend.running(scheme))
+            for scheme in SERVERS & {_scheme(peer) for peer in peers}
         }
         contestants = [
             stack.enter_context(_started(peer, folder, number, backends.get(_scheme(peer))))
@@ -96,15 +103,6 @@ def _started(peer: Peer, folder: Path, number: int, store: Backend | None) -> It
 
 def _scheme(peer: Peer) -> str:
     return peer.sessions.partition(":")[0]
-
-
-def _binary(scheme: str) -> str:
-    found = backend.binary(scheme)
-    if found is None:
-        raise BenchmarkError(
-            f"{scheme}-server is needed for the benchmark; on Debian: apt-get install {scheme}-server"
-        )
-    return found
 
 
 def say(line: str) -> None:

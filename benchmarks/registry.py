@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NODE_MODULES = ROOT / "benchmarks" / "peers" / "node_modules"
+PEERS = ROOT / "benchmarks" / "peers"
+NODE_MODULES = PEERS / "node_modules"
+TINA4 = ROOT / ".venv" / "tina4"
 
 PING, GET, PUT, VISIT = "/ping", "GET /api/cart", "PUT /api/cart/1", "/visit-counter"
 ENDPOINTS = (PING, GET, PUT, VISIT)
@@ -21,13 +23,15 @@ class Peer:
     command: tuple[str, ...]
     """With `{port}` where the port belongs. It runs in an empty folder of its own."""
     packages: tuple[str, ...]
-    """Whose versions the report names; those from npm begin with `npm:`."""
+    """Whose versions the report names."""
     sessions: str = ""
     """The URL of its sessions, which it finds in `BENCH_SESSIONS`. `{folder}` is its own folder; `redis://`
     and `valkey://` stand for a database of its own on the benchmark's server."""
     env: Mapping[str, str] = field(default_factory=dict)
     ping: str = "/ping"
     endpoints: tuple[str, ...] = ENDPOINTS
+    home: Path | None = None
+    """Where its packages are, if not among ours; without it the peer is left out."""
 
 
 FILES, SQLITE = "file://{folder}/sessions", "sqlite:///{folder}/sessions.db"
@@ -80,14 +84,35 @@ def django(name: str, sessions: str) -> Peer:
     return Peer(f"Django, {name}", gunicorn("django_sessions"), ("django", "gunicorn"), sessions)
 
 
+def tina4(name: str, sessions: str) -> Peer:
+    """On a Python of its own, since it needs a newer one than we do; otherwise as the others on uvicorn."""
+    command = (str(TINA4 / "bin" / "python"), *uvicorn("tina4_sessions")[1:])
+    env = {"TINA4_SECRET": secrets.token_urlsafe(32), "TINA4_LOG_LEVEL": "ERROR"}
+    return Peer(f"tina4-python, {name}", command, ("tina4-python",), sessions, env, home=TINA4)
+
+
+def node(name: str, module: str, packages: tuple[str, ...], sessions: str) -> Peer:
+    command = ("node", str(PEERS / f"{module}.js"), "{port}")
+    return Peer(name, command, packages, sessions, home=NODE_MODULES)
+
+
+EXPRESS = ("express", "express-session")
+FASTIFY = ("fastify",)
+
 GROUPS: Mapping[str, tuple[Peer, ...]] = {
     "redis": (
         ours("redis", "redis", "redis://"),
+        ours("valkey", "valkey", "valkey://"),
         layer("redis", "redis://"),
         Peer("FastAPI + starsessions, redis", uvicorn("fastapi_starsessions"), ("starsessions",), "redis://"),
         litestar("redis", "redis://"),
         flask("redis", "redis://"),
         django("redis", "redis://"),
+        tina4("redis", "redis://"),
+        node("Express + express-session, redis", "express_sessions", (*EXPRESS, "connect-redis"), "redis://"),
+        node(
+            "Fastify + @fastify/session, redis", "fastify_redis", (*FASTIFY, "@fastify/session"), "redis://"
+        ),
     ),
     "files": (
         ours("file", "file", FILES),
@@ -95,6 +120,10 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
         litestar("files", FILES),
         flask("files", FILES),
         django("files", FILES),
+        tina4("files", FILES),
+        node(
+            "Express + session-file-store, files", "express_sessions", (*EXPRESS, "session-file-store"), FILES
+        ),
     ),
     "cookies": (
         ours("encrypted cookie", "cookie", ""),
@@ -103,6 +132,12 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
             "FastAPI + SessionMiddleware, signed cookie",
             uvicorn("fastapi_signed_cookie"),
             ("starlette", "itsdangerous"),
+        ),
+        node(
+            "Fastify + @fastify/secure-session, encrypted cookie",
+            "fastify_secure_cookie",
+            (*FASTIFY, "@fastify/secure-session"),
+            "",
         ),
     ),
     "SQLite": (

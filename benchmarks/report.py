@@ -4,14 +4,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from . import wrk
 from .measure import Result
 from .processes import PINNED
 from .registry import ENDPOINTS, GET, PUT, ROOT, Peer
+from .versions import versions
 from .visitors import ADDS, SESSIONS
 from .wrk import CONNECTIONS
 
@@ -22,21 +21,33 @@ Results = Mapping[str, Result]
 Groups = Mapping[str, Sequence[Peer]]
 
 
-def text(groups: Groups, results: Results, servers: Sequence[str], seconds: int, command: str) -> str:
+def text(
+    groups: Groups,
+    missing: Sequence[Peer],
+    results: Results,
+    servers: Sequence[str],
+    seconds: int,
+    command: str,
+) -> str:
     """The tables of a whole run, as Markdown."""
     peers = [peer for group in groups.values() for peer in group]
     rounds = max(len(runs) for result in results.values() for runs in result.runs.values())
     parts = [
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {_machine()}.",
-        f"{', '.join([*_versions(peers), *servers])}.",
+        f"{', '.join([*versions(peers), *servers])}.",
         f"wrk with {CONNECTIONS} connections round {SESSIONS} sessions with three items in the cart"
         f"{', on one core with Redis; the server alone on the other' if PINNED else ''}; one worker each. "
         f"Medians of rounds in which the peers took turns: {rounds} of {seconds} s for each figure.",
+        *([f"Left out, since what they need is not installed here: {names(missing)}."] if missing else []),
         f"Requests a second, and how many of {ADDS} parallel adds of one product to one session were "
         "confirmed and yet lost, or refused:",
     ]
     parts += [f"{name}\n\n{_group(peers, results)}" for name, peers in groups.items()]
     return "\n\n".join(parts)
+
+
+def names(peers: Sequence[Peer]) -> str:
+    return "; ".join(peer.name for peer in peers)
 
 
 def write(tables: str) -> None:
@@ -87,15 +98,6 @@ def table(rows: list[list[str]]) -> str:
     """Rows as a Markdown table: the first is its head, and all columns but the first are figures."""
     lines = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _versions(peers: Sequence[Peer]) -> list[str]:
-    packages = sorted({"uvicorn", "uvloop", "httptools", *(name for peer in peers for name in peer.packages)})
-    return [
-        f"Python {platform.python_version()}",
-        *(f"{name} {version(name)}" for name in packages),
-        wrk.version(),
-    ]
 
 
 def _machine() -> str:

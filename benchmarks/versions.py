@@ -1,0 +1,41 @@
+"""The versions of what is measured."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+from . import wrk
+from .registry import NODE_MODULES, TINA4, Peer
+
+COMMON = ("hiredis", "httptools", "redis", "uvicorn", "uvloop")
+"""What several of the peers in Python stand on."""
+
+
+def versions(peers: Sequence[Peer]) -> list[str]:
+    """Interpreters, packages and wrk, as `name version`."""
+    homes = {peer.home for peer in peers}
+    found = {name: _version(name, peer.home) for peer in peers for name in peer.packages}
+    found |= {name: version(name) for name in COMMON}
+    return [
+        f"Python {platform.python_version()}",
+        *([f"{_said(str(TINA4 / 'bin' / 'python'))} for tina4-python"] if TINA4 in homes else []),
+        *([f"Node {_said('node').removeprefix('v')}"] if NODE_MODULES in homes else []),
+        *(f"{name} {found[name]}" for name in sorted(found, key=lambda name: name.lstrip("@"))),
+        wrk.version(),
+    ]
+
+
+def _version(name: str, home: Path | None) -> str:
+    if home == NODE_MODULES:
+        return str(json.loads((NODE_MODULES / name / "package.json").read_text())["version"])
+    if home == TINA4:
+        places = [str(place) for place in TINA4.glob("lib/python*/site-packages")]
+        return next(iter(distributions(name=name, path=places))).version
+    return version(name)
+
+
+def _said(program: str) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
