@@ -2,6 +2,6 @@
 
 from .catalogue import Catalogue, NoSuchProduct, seed
 from .product import Product
-from .products import BUILT_IN
+from .products import BUILT_IN, TEXTS
 
-__all__ = ["BUILT_IN", "Catalogue", "NoSuchProduct", "Product", "seed"]
+__all__ = ["BUILT_IN", "TEXTS", "Catalogue", "NoSuchProduct", "Product", "seed"]

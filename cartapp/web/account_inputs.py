@@ -10,7 +10,7 @@ from fastapi import Path
 
 from cartapp.cart import MAX_NAME
 
-from .fields import Email, Kind, Text
+from .fields import Email, Kind, Secret, Text
 from .inputs import Input
 
 _MAX_LOGIN = 254  # characters of an address; a longer text is nobody's
@@ -53,26 +53,6 @@ class Address(Email):
     def schema(self) -> Mapping[str, Any]:
         """A string; the pattern is the common form."""
         return {"type": "string", "pattern": r"^[a-z]{1,20}@[a-z]{1,20}\.[a-z]{2,20}$"}
-
-
-@dataclass(frozen=True)
-class Secret(Kind):
-    """A password: any text. Whether a new one will do is not for the form to say."""
-
-    @property
-    def problem(self) -> str:
-        """The type."""
-        return "must be text"
-
-    def read(self, value: object) -> str:
-        """The text exactly as it came."""
-        if not isinstance(value, str):
-            raise ValueError
-        return value
-
-    def schema(self) -> Mapping[str, Any]:
-        """A string."""
-        return {"type": "string", "format": "password"}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """One shape for every failure: `{"error": "<sentence>"}` for programs, for people a page that says it."""
 
 import logging
-from collections.abc import Iterable, Mapping
-from http import HTTPStatus
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -17,12 +17,13 @@ from starlette.types import Scope
 from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import NoSuchProduct
-from cartapp.session import SessionError
+from cartapp.session import SessionError, StoreUnavailable
+from cartapp.session.fastapi import load_session
 from cartapp.session.middleware import RETRY_AFTER, message_of, status_of
 
 from .answers import JSONAnswer
 from .clients import wants_page
-from .templating import plain_page
+from .templating import page
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -32,7 +33,10 @@ _SENTENCES = {404: "Not found", 405: "Method not allowed"}
 
 
 class Refused(Exception):
-    """A request that is not carried out: the status, one sentence, and perhaps a list of what is wrong."""
+    """A request that is not carried out: the status, one sentence, and perhaps a list of what is wrong.
+
+    `fields` has the sentence of each field that is wrong, for the form that is shown again.
+    """
 
     def __init__(
         self,
@@ -40,9 +44,11 @@ class Refused(Exception):
         sentence: str,
         details: list[Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(sentence)
         self.status, self.sentence, self.details, self.headers = status, sentence, details, headers or {}
+        self.fields = fields or {}
 
 
 RULES: Mapping[type[Exception], int] = {
@@ -57,6 +63,13 @@ RULES: Mapping[type[Exception], int] = {
 }
 """The status of each rule of the shop that can be broken."""
 
+_FIELDS: Mapping[type[Exception], tuple[str, ...]] = {
+    WrongPassword: ("current_password",),
+    WeakPassword: ("password", "new_password"),
+    EmailTaken: ("email",),
+}
+"""The fields of forms that such a rule is about."""
+
 REFUSALS: tuple[type[Exception], ...] = (Refused, *RULES)
 """Everything that a request may be refused for."""
 
@@ -66,7 +79,8 @@ def refused(error: Exception) -> Refused:
     if isinstance(error, Refused):
         return error
     retry = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyAttempts) else None
-    return Refused(RULES[type(error)], str(error), headers=retry)
+    fields = dict.fromkeys(_FIELDS.get(type(error), ()), str(error))
+    return Refused(RULES[type(error)], str(error), headers=retry, fields=fields)
 
 
 def error_response(
@@ -80,8 +94,9 @@ def error_response(
     """The answer to a request that failed."""
     response: Response
     if wants_page(scope):
-        title = HTTPStatus(status).phrase
-        response = plain_page("error.html", scope, {"title": title, "sentence": sentence}, status)
+        again = scope["method"] == "GET" and status in (429, 500, 503)
+        context = {"status": status, "sentence": sentence, "again": again}
+        response = page("error.html", scope, context, status)
     else:
         response = JSONAnswer({"error": sentence} | ({"details": details} if details else {}), status)
     response.headers.update({"Cache-Control": "no-store", **(headers or {})})
@@ -103,12 +118,29 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
         raise _invalid(error.errors(include_url=False, include_input=False)) from None
 
 
-def _invalid(errors: Iterable[Mapping[str, Any]]) -> Refused:
+async def _meet_visitor(request: Request) -> None:
+    """Load what a page shows of its visitor. Without an answer of the store the page does without."""
+    if not wants_page(request.scope) or hasattr(request.state, "user"):
+        return
+    with suppress(StoreUnavailable):
+        session = await load_session(request)
+        if session.user_id is not None:
+            request.state.user = await request.app.state.accounts.user(session.user_id)
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
     """The first error is the sentence; when there are several, all of them are the details."""
     problems = [
         {"field": str(error["loc"][-1]) if error["loc"] else "", "error": error["msg"]} for error in errors
     ]
-    return Refused(400, problems[0]["error"], problems if len(problems) > 1 else None)
+    fields = {name: one["msg"] for one in reversed(errors) for name in _names(one)}
+    return Refused(400, problems[0]["error"], problems if len(problems) > 1 else None, fields=fields)
+
+
+def _names(error: Mapping[str, Any]) -> Iterable[str]:
+    """The fields that an error is about."""
+    missing: Iterable[str] = error.get("ctx", {}).get("missing", ())
+    return missing or [str(name) for name in error["loc"][-1:]]
 
 
 def _allowed(request: Request, error: HTTPException) -> str:
@@ -128,6 +160,7 @@ def _allowed(request: Request, error: HTTPException) -> str:
 
 async def _refused(request: Request, error: Exception) -> Response:
     what = refused(error)
+    await _meet_visitor(request)
     return error_response(
         request.scope, what.status, what.sentence, details=what.details, headers=what.headers
     )
@@ -138,12 +171,15 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     errors = error.errors()
     in_path = next((one for one in errors if one["loc"][0] == "path"), None)
     if in_path is not None:
+        await _meet_visitor(request)
         return error_response(request.scope, 404, in_path["msg"])
     return await _refused(request, _invalid(errors))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    if request.method != "OPTIONS":
+        await _meet_visitor(request)
     if error.status_code != 405:
         sentence = _SENTENCES.get(error.status_code, error.detail)
         return error_response(request.scope, error.status_code, sentence, headers=error.headers)

@@ -161,6 +161,26 @@ class Email(Kind):
 
 
 @dataclass(frozen=True)
+class Secret(Kind):
+    """A password: any text. Whether a new one will do is not for the form to say."""
+
+    @property
+    def problem(self) -> str:
+        """The type."""
+        return "must be text"
+
+    def read(self, value: object) -> str:
+        """The text exactly as it came."""
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+
+    def schema(self) -> Mapping[str, Any]:
+        """A string."""
+        return {"type": "string", "format": "password"}
+
+
+@dataclass(frozen=True)
 class LanguageTag(Kind):
     """A BCP 47 tag."""
 

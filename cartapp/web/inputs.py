@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from cartapp.cart import MAX_NAME, MAX_PRODUCT_ID, MAX_QUANTITY
 
 from . import languages
-from .fields import Email, LanguageTag, OneOf, Price, Text, Whole
+from .fields import Email, LanguageTag, OneOf, Price, Secret, Text, Whole
 
 THEMES = ("light", "dark", "auto")
 
@@ -33,7 +33,10 @@ class Input(BaseModel):
         present = {name: value for name, value in fields.items() if value is not None}
         required = [name for name, field in cls.model_fields.items() if field.is_required()]
         if any(name not in present for name in required):
-            said = {"sentence": f"{listed(required)} {'is' if len(required) == 1 else 'are'} required"}
+            said = {
+                "sentence": f"{listed(required)} {'is' if len(required) == 1 else 'are'} required",
+                "missing": [name for name in required if name not in present],
+            }
             raise PydanticCustomError("required", "{sentence}", said)
         return present
 
@@ -60,6 +63,8 @@ class CatalogueItem(Input):
 
     product_id: ProductId
     quantity: Quantity = 1
+    once: Annotated[str, Text(64, blank=True)] = ""
+    """The name of the form as it was rendered; the same form counts once."""
 
 
 class NewQuantity(Input):
@@ -87,6 +92,8 @@ class Profile(Input):
 
     name: Annotated[str, Text(MAX_NAME, blank=True)] = ""
     email: Annotated[str, Email()] = ""
+    current_password: Annotated[str, Secret()] = ""
+    """Only in the form of a user."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,19 @@
 
 import re
 
+from babel import localedata
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 DEFAULT = "en"
+TRANSLATED = ("en", "de", "ar")
+"""The languages of the pages: that of the templates, and those in `locales/`."""
 COOKIE = "language"
 MAX_TAG = 35
 """Characters in a language tag that are always enough (RFC 5646, section 4.4.1)."""
+
+_MOST_CHOICES = 50  # of an Accept-Language; real ones have fewer than ten
+_REGION = re.compile(r"[a-z]{2}|[0-9]{3}", re.ASCII | re.IGNORECASE)
 
 # RFC 5646, section 2.1. The grandfathered tags are those that the general form does not cover.
 _TAG = re.compile(
@@ -38,15 +44,15 @@ def from_cookie(headers: Headers) -> str | None:
     return tag if is_tag(tag) else None
 
 
-def from_accept_language(header: str) -> str | None:
-    """The tag that the browser likes best (RFC 9110, section 12.5.4); of equals, the first."""
-    best, highest = None, 0.0
-    for choice in header.split(","):
+def from_accept_language(header: str) -> list[str]:
+    """The tags that the browser likes, the best first (RFC 9110, section 12.5.4); equals as they stand."""
+    weighed = []
+    for choice in header.split(",")[:_MOST_CHOICES]:
         tag, _, parameter = choice.strip().partition(";")
         weight = _weight(parameter.strip())
-        if weight > highest and is_tag(tag.strip()):
-            best, highest = tag.strip(), weight
-    return best
+        if weight > 0 and is_tag(tag.strip()):
+            weighed.append((weight, tag.strip()))
+    return [tag for _, tag in sorted(weighed, key=lambda one: -one[0])]
 
 
 def _weight(parameter: str) -> float:
@@ -57,10 +63,22 @@ def _weight(parameter: str) -> float:
 
 
 def page_language(preference: str | None, headers: Headers) -> str:
-    """The session's preference, then the cookie, then what the browser accepts, then English."""
-    return (
-        preference
-        or from_cookie(headers)
-        or from_accept_language(headers.get("accept-language", ""))
-        or DEFAULT
-    )
+    """The tag of the page: of a language that the pages are translated into, and perhaps a region.
+
+    The session's preference is looked up first, then the cookie, then what the browser accepts (RFC 4647,
+    section 3.4); English when none of them is there.
+    """
+    wanted = (preference, from_cookie(headers), *from_accept_language(headers.get("accept-language", "")))
+    return next((found for tag in wanted if tag and (found := _lookup(tag))), DEFAULT)
+
+
+def _lookup(tag: str) -> str | None:
+    """The longest beginning of the tag that there are texts and formats for: `de-AT` for `de-AT-1996`."""
+    language, *others = tag.split("-")
+    language = language.lower()
+    if language not in TRANSLATED:
+        return None
+    # A script, such as Latn, may stand before the region; what stands behind one changes nothing here.
+    region = next((other.upper() for other in others[:2] if _REGION.fullmatch(other)), None)
+    with_region = region is not None and localedata.exists(f"{language}_{region}")
+    return f"{language}-{region}" if with_region else language

@@ -1,5 +1,6 @@
 """The pages of the shop. Each shows the session as it is, and a problem where a form was refused."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,11 @@ from cartapp.session import Session
 
 from .clients import is_json_client
 from .errors import Refused, refused
-from .inputs import THEMES
-from .languages import page_language
-from .templating import page
+from .languages import TRANSLATED
+from .templating import page, wording_of
 from .users import user_of
-from .visitor import cart_of, preferences_of, profile_of
+from .visitor import cart_of, has_expired, preferences_of, profile_of
+from .wording import Wording, wording
 
 FLASH_OF_CART, FLASH_OF_PREFERENCES, FLASH_OF_PROFILE = "cart", "preferences", "message"
 """A flash waits for the page that its form leads to; other pages leave it alone."""
@@ -26,9 +27,17 @@ async def shop_page(
     """The catalogue, as many products a page as the visitor likes."""
     catalogue = request.app.state.catalogue
     size = preferences_of(session)["items_per_page"]
-    pages = max(1, -(-await catalogue.count() // size))
+    count = await catalogue.count()
+    pages = max(1, -(-count // size))
     number = _page_number(request.query_params.get("page", ""), pages)
-    context = {"products": await catalogue.page(number, size), "page": number, "pages": pages}
+    context = {
+        "products": await catalogue.page(number, size),
+        "count": count,
+        "page": number,
+        "pages": pages,
+        "numbers": _numbers(number, pages),
+        "once": secrets.token_urlsafe(8),
+    }
     return rendered("shop.html", request, session, context, problem)
 
 
@@ -36,7 +45,8 @@ async def cart_page(
     request: Request, session: Session, problem: Refused | None = None, _fields: Any = None
 ) -> Response:
     """The cart, with its forms."""
-    context = {"cart": cart_of(session), "flashes": await take_flashes(session, FLASH_OF_CART)}
+    flashes = await take_flashes(session, FLASH_OF_CART)
+    context = {"cart": cart_of(session), "expired": has_expired(request, session), "flashes": flashes}
     return rendered("cart.html", request, session, context, problem)
 
 
@@ -47,10 +57,16 @@ async def preferences_page(
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """The preferences; after a refusal, what was typed."""
+    flashes = await take_flashes(session, FLASH_OF_PREFERENCES)
+    say = wording_of(request.scope)
+    # Who has no preference yet reads in the browser's language, and keeps it by saving the form.
+    shown = preferences_of(session) | {"language": session.get("language", say.language)}
+    chosen = shown | typed(fields, ("language", "theme", "items_per_page"))
     context = {
-        "preferences": preferences_of(session) | typed(fields, ("language", "theme", "items_per_page")),
-        "themes": THEMES,
-        "flashes": await take_flashes(session, FLASH_OF_PREFERENCES),
+        "preferences": chosen,
+        "languages": _languages(chosen["language"], say),
+        "translated": TRANSLATED,
+        "flashes": flashes,
     }
     return rendered("preferences.html", request, session, context, problem)
 
@@ -80,17 +96,10 @@ def refusal(request: Request, error: Exception) -> Refused:
 
 
 def rendered(
-    template: str, request: Request, session: Session, context: dict[str, Any], problem: Refused | None
+    template: str, request: Request, _session: Session, context: dict[str, Any], problem: Refused | None
 ) -> Response:
-    """A page with what all of them show, and perhaps a problem."""
-    common = {
-        "language": page_language(session.get("language"), request.headers),
-        "theme": preferences_of(session)["theme"],
-        "item_count": cart_of(session).item_count,
-        "user": user_of(request),
-        "problem": problem.sentence if problem else None,
-    }
-    answer = page(template, common | context, problem.status if problem else 200)
+    """A page for a visitor whose session is loaded, and perhaps a problem on it."""
+    answer = page(template, request.scope, context | {"problem": problem}, problem.status if problem else 200)
     answer.headers.update(problem.headers if problem else {})
     return answer
 
@@ -114,3 +123,22 @@ def _page_number(text: str, pages: int) -> int:
     """The page asked for; the first for anything that is none, the last for one beyond it."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= 9
     return min(max(1, int(text)), pages) if is_number else 1
+
+
+def _numbers(page: int, pages: int) -> list[int]:
+    """The pages to link to: the first, the last and those around this one; 0 stands for those left out."""
+    near = sorted({1, pages, *range(max(1, page - 2), min(pages, page + 2) + 1)})
+    numbers: list[int] = []
+    for number in near:
+        if numbers and number - numbers[-1] > 1:
+            numbers.append(0)
+        numbers.append(number)
+    return numbers
+
+
+def _languages(chosen: str, say: Wording) -> list[tuple[str, str]]:
+    """The languages to choose from, each in its own words; one that is no language of ours by its tag too."""
+    languages = [(tag, wording(tag).language_name(tag)) for tag in TRANSLATED]
+    if chosen in TRANSLATED:
+        return languages
+    return [*languages, (chosen, f"{say.language_name(chosen)} ({chosen})")]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from cartapp.accounts import Accounts, LoggedIn, Recognised, User
 from cartapp.session import Session, SessionEnded, SessionTooLarge
@@ -14,7 +14,6 @@ from cartapp.session.fastapi import load_session
 
 from .account_inputs import UserProfile
 from .browsers import browser_of
-from .clients import is_json_client
 from .errors import error_response
 from .layers.remember_me import Device
 
@@ -134,9 +133,7 @@ async def _found_user(request: Request, session: Session) -> User | None:
 
 
 async def _login_required(request: Request, _error: Exception) -> Response:
-    if is_json_client(request.headers):
-        return error_response(request.scope, 401, "Log in first")
-    return RedirectResponse(LOGIN_PAGE, 303)
+    return error_response(request.scope, 401, "Log in first")
 
 
 def install(app: FastAPI) -> None:

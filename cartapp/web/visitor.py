@@ -1,18 +1,25 @@
 """What the shop keeps in a visitor's session, and the one way each part of it changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from starlette.requests import Request
 
 from cartapp.cart import Cart
 from cartapp.session import Session
 
 from .inputs import Preferences, Profile
 
-_CART, _PROFILE = "cart", "profile"
+_CART, _PROFILE, _SENT = "cart", "profile", "_sent"
+_MOST_SENT = 10  # forms that are remembered; a second click comes at once
 _DEFAULTS: dict[str, Any] = Preferences().model_dump()
 
 
-def cart_of(session: Session) -> Cart:
+class AlreadySent(Exception):
+    """The very same form came before, and was carried out then."""
+
+
+def cart_of(session: Mapping[str, Any]) -> Cart:
     """The visitor's cart."""
     return Cart.from_session(session.get(_CART, ()))
 
@@ -30,7 +37,28 @@ def clear_cart(session: Session) -> None:
     session.delete(_CART)
 
 
-def preferences_of(session: Session) -> dict[str, Any]:
+def send_once(session: Session, form: str) -> None:
+    """Remember with the next `save` that this form was carried out; an empty name is no form's.
+
+    Raises `AlreadySent`, from here or from `save`: of two equal forms that come at once, one is carried out.
+    """
+
+    def remembering(sent: list[str]) -> list[str]:
+        if form in sent:
+            raise AlreadySent
+        return [*sent, form][-_MOST_SENT:]
+
+    if form:
+        session.modify(_SENT, remembering, [])
+
+
+def has_expired(request: Request, session: Session) -> bool:
+    """Whether the browser still holds the cookie of a session that has ended."""
+    name = request.app.state.settings.session_name
+    return session.is_new and any(cookie in (name, f"__Host-{name}") for cookie in request.cookies)
+
+
+def preferences_of(session: Mapping[str, Any]) -> dict[str, Any]:
     """The visitor's preferences, or their defaults."""
     return {name: session.get(name, default) for name, default in _DEFAULTS.items()}
 
@@ -53,5 +81,5 @@ def profile_of(session: Session) -> dict[str, str]:
 
 def change_profile(session: Session, profile: Profile) -> None:
     """Keep what was sent of the profile, and what was there before of the rest."""
-    sent = profile.model_dump(include=profile.model_fields_set)
+    sent = profile.model_dump(include=profile.model_fields_set, exclude={"current_password"})
     session.modify(_PROFILE, lambda before: before | sent, {})

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from ..answers import JSONAnswer
-from ..templating import plain_page
+from ..templating import page
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,4 +20,4 @@ async def openapi(request: Request) -> JSONAnswer:
 @router.get("/docs", response_class=HTMLResponse)
 async def docs(request: Request) -> Response:
     """Swagger UI."""
-    return plain_page("docs.html", request.scope, {})
+    return page("docs.html", request.scope, {})

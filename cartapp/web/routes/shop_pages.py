@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from cartapp.cart import CartItem
+from cartapp.cart import Cart, CartItem
 from cartapp.session import Session
 
 from ..account_inputs import UserProfile
 from ..body import read_fields
+from ..clients import is_json_client
 from ..errors import REFUSALS, Refused, validated
 from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
 from ..openapi import FORM_PROBLEMS, form_body
@@ -26,12 +27,23 @@ from ..pages import (
     shop_page,
 )
 from ..users import VisitorDep, change_user, user_of
-from ..visitor import change_cart, change_profile, clear_cart, set_preferences
+from ..visitor import (
+    AlreadySent,
+    change_cart,
+    change_profile,
+    clear_cart,
+    has_expired,
+    send_once,
+    set_preferences,
+)
 
 router = APIRouter(tags=["Pages"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
 
 SEE_OTHER: dict[str, Any] = {"status_code": 303, "response_class": RedirectResponse}
 """How a form that was carried out answers (RFC 9110, section 15.4.4): reloading does not send it again."""
+
+_CART_ENDED = "Your session has ended, and the cart with it; nothing was changed"
+_USER_ENDED = "Your session has ended; log in again, then send this form once more"
 
 M = TypeVar("M", bound=BaseModel)
 Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
@@ -85,15 +97,23 @@ async def profile(request: Request, session: VisitorDep) -> Response:
     "/cart/add", **SEE_OTHER, openapi_extra=form_body(CatalogueItem, {"product_id": 1, "quantity": 2})
 )
 async def add_to_cart(request: Request, session: VisitorDep) -> Response:
-    """Put a product of the catalogue into the cart."""
+    """Put a product of the catalogue into the cart; the same form sent twice does so once."""
 
     async def add(item: CatalogueItem) -> None:
         product = await request.app.state.catalogue.product(item.product_id)
         line = CartItem(product.id, product.name, product.price, item.quantity)
+        send_once(session, item.once)
         change_cart(session, lambda cart: cart.add(line))
+        if has_expired(request, session):
+            session.flash(FLASH_OF_CART, "Your earlier session has ended, so this is a new cart", "info")
         session.flash(FLASH_OF_CART, f"Added to your cart: {product.name}", "success")
 
-    return await submitted(request, session, CatalogueItem, add, again=shop_page, then="/cart")
+    try:
+        return await submitted(request, session, CatalogueItem, add, again=shop_page, then="/cart")
+    except AlreadySent:
+        session.flash(FLASH_OF_CART, "This form was sent twice; it was carried out once", "info")
+        await session.save()
+        return RedirectResponse("/cart", 303)
 
 
 @router.post("/cart/clear", **SEE_OTHER)
@@ -109,10 +129,16 @@ async def empty_cart(request: Request, session: VisitorDep) -> Response:
 
 @router.post("/cart/{product_id}", **SEE_OTHER, openapi_extra=form_body(NewQuantity, {"quantity": 3}))
 async def set_quantity(product_id: ProductInPath, request: Request, session: VisitorDep) -> Response:
-    """Set how many there are of a product; 0 removes it."""
+    """Set how many there are of a product; 0 removes it, also one that another tab has removed."""
+
+    def changed(cart: Cart, quantity: int) -> Cart:
+        gone = quantity == 0 and cart.find(product_id) is None and not is_json_client(request.headers)
+        return cart if gone else cart.set_quantity(product_id, quantity)
 
     async def change(wanted: NewQuantity) -> None:
-        change_cart(session, lambda cart: cart.set_quantity(product_id, wanted.quantity))
+        if has_expired(request, session):
+            raise Refused(404, _CART_ENDED)
+        change_cart(session, lambda cart: changed(cart, wanted.quantity))
         session.flash(FLASH_OF_CART, "Your cart was changed" if wanted.quantity else "Removed", "success")
 
     return await submitted(request, session, NewQuantity, change, again=cart_page, then="/cart")
@@ -142,6 +168,8 @@ async def update_profile(request: Request, session: VisitorDep) -> Response:
     """Change name and e-mail address: a guest's in the session; a user's address takes the password."""
 
     async def update(changed: Profile) -> None:
+        if "current_password" in changed.model_fields_set:  # a user's form, and nobody is logged in any more
+            raise Refused(401, _USER_ENDED)
         change_profile(session, changed)
         session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
 
