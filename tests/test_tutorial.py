@@ -1,0 +1,79 @@
+"""The tutorial is followed to the letter, in one shell, and everything answers as printed."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.running import ROOT, running_shop
+from tests.servers.process import Server, accepts, free_port
+
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+END = "-- end of a step --"
+
+Step = tuple[str, str]  # a command, and what it prints
+
+
+def steps() -> list[Step]:
+    """Every command of the console blocks with the lines up to the next one."""
+    blocks = re.findall(r"```console\n(.*?)```", TUTORIAL, re.DOTALL)
+    found = [step for block in blocks for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    return [(command, printed) for command, _, printed in (step.partition("\n") for step in found)]
+
+
+def pattern(printed: str) -> str:
+    """`…` stands for anything: within a line for a part of it, alone on a line for any number of lines."""
+    parts = ["(.*\n)*?" if line == "…\n" else _line(line) for line in printed.splitlines(keepends=True)]
+    return "".join(parts)
+
+
+def _line(line: str) -> str:
+    return ".*".join(map(re.escape, line.rstrip("\n").split("…"))) + r"\n?"
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """What each command printed."""
+    folder: Path = tmp_path_factory.mktemp("tutorial")
+    port = free_port()
+    example = [sys.executable, "-m", "uvicorn", "examples.fastapi_app:app", "--port", str(port)]
+    with ExitStack() as stack:
+        shop = stack.enter_context(running_shop(folder, {}, workers=1))
+        logs = tmp_path_factory.mktemp("example")
+        stack.enter_context(
+            Server(example, folder=logs, ready=lambda: accepts(port), env={"PYTHONPATH": str(ROOT)})
+        )
+        script = "".join(f"{command}\necho; echo '{END}'\n" for command, _ in steps())
+        script = script.replace("http://localhost:7147", shop.url)
+        script = script.replace("http://localhost:8000", f"http://127.0.0.1:{port}")
+        script = script.replace(".venv/bin/cart", f"{sys.executable} {ROOT / 'cli.py'}")
+        done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+        yield [part.rstrip("\n") for part in done.stdout.split(f"{END}\n")[:-1]]
+
+
+def test_nothing_is_left_out() -> None:
+    commands = [command for command, _ in steps()]
+    assert len(commands) == TUTORIAL.count("\n$ ") > 20
+    assert all(command.count("'") % 2 == 0 for command in commands)
+
+
+@pytest.mark.parametrize(("number", "step"), list(enumerate(steps())))
+def test_every_step_answers_as_printed(printed: list[str], number: int, step: Step) -> None:
+    command, expected = step
+    shown = printed[number].replace("\r", "")
+    assert re.fullmatch(pattern(expected), shown and f"{shown}\n"), f"$ {command}\n{shown}"
+
+
+def test_the_example_is_the_one_in_the_tree() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+    assert code == (ROOT / "examples" / "fastapi_app.py").read_text()
+
+
+def test_every_linked_file_is_there() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", TUTORIAL) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
