@@ -11,7 +11,7 @@ from cartapp.session import Session
 from ..answers import JSONAnswer
 from ..clients import is_json_client
 from ..inspection import Inspector
-from ..pages import rendered
+from ..templating import page
 from ..users import accounts_of
 
 router = APIRouter(include_in_schema=False)
@@ -35,4 +35,5 @@ async def _page(request: Request, session: Session, report: dict[str, Any]) -> R
         entry["key"]: msgspec.json.format(msgspec.json.encode(entry["stored"]), indent=2).decode()
         for entry in (report["session"] or {"data": []})["data"]
     }
-    return rendered("inspect.html", request, session, {"report": report, "stored": shown}, None)
+    seen = {**request.scope, "session": session}  # for the frame: the session that nobody will commit
+    return page("inspect.html", seen, {"report": report, "stored": shown})
