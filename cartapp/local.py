@@ -2,13 +2,12 @@
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import envfile
-from .setting_types import strong_secret
+from .session.keys import is_strong, new_secret
 from .settings import Settings, SettingsError, source, unchecked
 
 LOCAL = Path(".env.local")
@@ -16,13 +15,6 @@ LOCAL = Path(".env.local")
 
 KEY, OLD = "CART_SECRET_KEY", "CART_SECRET_KEYS_OLD"
 BACKEND, URL = "CART_SESSION_BACKEND", "CART_SESSION_URL"
-
-
-def new_secret() -> str:
-    """32 random bytes as 43 base64url characters."""
-    while True:  # one in many millions would count as weak
-        with suppress(ValueError):
-            return strong_secret(secrets.token_urlsafe(32))
 
 
 def ensure_secret(settings: Settings) -> Settings:
@@ -62,7 +54,7 @@ def replace_secret(*, keep_former: bool) -> None:
                     f"{name} stands in the environment, which is stronger than {LOCAL}: "
                     "it must be changed there."
                 )
-        kept = [former[0]] if former and _is_strong(former[0]) else []  # a weak one never protected anything
+        kept = [former[0]] if former and is_strong(former[0]) else []  # a weak one never protected anything
         kept += [old[0]] if old else []
         _write({KEY: new_secret()} | ({OLD: ",".join(kept)} if keep_former and kept else {}))
 
@@ -87,12 +79,6 @@ def _write(changes: dict[str, str]) -> None:
             f"{', '.join(changes)} must be set in the environment, as {LOCAL} cannot be written: "
             f"{error.strerror}."
         ) from None
-
-
-def _is_strong(secret: str) -> bool:
-    with suppress(ValueError):
-        return bool(strong_secret(secret))
-    return False
 
 
 @contextmanager

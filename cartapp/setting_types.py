@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
+from .session.keys import is_strong
+
 TEN_YEARS: Final = 315_360_000  # seconds; far enough, and no date made of it overflows anywhere
 
 _COOKIE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 6265, section 4.1.1
@@ -19,7 +21,6 @@ _OTHER_COOKIES = {"remember_me", "language"}
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _COOKIE_PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]{0,1023}")  # visible ASCII but for the semicolon
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Period = Literal["second", "minute", "hour", "day"]
@@ -131,9 +132,8 @@ def _rate(text: str) -> Rate:
     return Rate(_whole(count, 1, 10_000), period)  # type: ignore[arg-type]  # one of the four, as just seen
 
 
-def strong_secret(text: str) -> str:
-    """The text, when it has the form of a secret of 32 random bytes; `ValueError` when it is weak."""
-    if len(set(_full(_SECRET, text))) < 16:
+def _secret(text: str) -> str:
+    if not is_strong(text):
         raise ValueError
     return text
 
@@ -158,9 +158,9 @@ NETWORKS = many("addresses or networks such as 10.0.0.0/8, with commas between t
 ORIGINS = many("origins such as https://shop.example, with commas between them", _origin)
 RATE = checked("a number from 1 to 10000 and a period, such as 10/minute (second, minute, hour, day)", _rate)
 SECRET = checked(
-    "43 base64url characters, at least 16 of them different; `cart secret` makes such a secret", strong_secret
+    "43 base64url characters, at least 16 of them different; `cart secret` makes such a secret", _secret
 )
-SECRETS = many("secrets as in CART_SECRET_KEY, with commas between them", strong_secret)
+SECRETS = many("secrets as in CART_SECRET_KEY, with commas between them", _secret)
 
 
 def url_of(*schemes: str) -> BeforeValidator:

@@ -26,7 +26,8 @@ LAYERS = (
     {"database"},
     {"local", "logs"},
     {"settings"},
-    {"envfile", "resources", "session", "setting_types"},
+    {"setting_types"},
+    {"envfile", "resources", "session"},
 )
 """The rooms of `cartapp` from the top down. A room imports itself and what lies lower, never a neighbour."""
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cartapp import envfile, settings, start
-from cartapp.local import ensure_secret, new_secret, replace_secret, use_backend
+from cartapp.local import ensure_secret, replace_secret, use_backend
 from cartapp.session import stores
 from cartapp.session.errors import InvalidStoreURL, MissingDriver
+from cartapp.session.keys import new_secret
 from cartapp.settings import SettingsError, check_workers, load, masked_url
 from cartapp.start import prepare, store_of
 

@@ -20,7 +20,8 @@ def secret(
     yes: Annotated[bool, typer.Option("--yes", help="Replace a secret without asking.")] = False,
 ) -> None:
     """Print a new secret key, or put it into .env.local."""
-    from ..local import LOCAL, has_secret, new_secret, replace_secret
+    from ..local import LOCAL, has_secret, replace_secret
+    from ..session.keys import new_secret
 
     if not write and not rotate:
         typer.echo(new_secret())

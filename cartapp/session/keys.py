@@ -30,7 +30,9 @@ _LEAST_DIFFERENT = 16
 
 def new_secret() -> str:
     """A new secret: 32 random bytes as 43 base64url characters."""
-    return secrets.token_urlsafe(32)
+    while not is_strong(made := secrets.token_urlsafe(32)):  # one in many millions
+        continue
+    return made
 
 
 def is_strong(secret: str) -> bool:
