@@ -67,6 +67,20 @@ async def test_what_expires_goes_and_what_lives_stays(
     assert caplog.messages == ["Removed 1 expired sessions"]
 
 
+async def test_the_log_says_what_was_removed(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    store = Watched(memory := MemoryStore(clock=lambda: 0), failures=1)
+    await memory.create(make_record(clock.now, expires=clock.now))
+    sweeper = Sweeper(store, what="log-ins", every=SHORTLY, clock=clock)
+    sweeper.start()
+    await store.next()
+    await sweeper.stop()
+    assert caplog.messages == [
+        "Expired log-ins could not be removed: The store is having a rest.",
+        "Removed 1 expired log-ins",
+    ]
+
+
 async def test_a_purge_that_fails_is_logged_and_tried_again(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +101,7 @@ async def test_after_stop_nothing_is_purged_until_it_is_started_again(clock: Man
     await store.next()
     await sweeper.stop()
     await sweeper.stop()
-    assert [task for task in asyncio.all_tasks() if task.get_name() == "session sweeper"] == []
+    assert [task for task in asyncio.all_tasks() if task.get_name() == "sweeper of sessions"] == []
     sweeper.start()
     await store.next()
     await sweeper.stop()
@@ -101,7 +115,7 @@ async def test_a_mistake_in_a_store_is_not_hidden(clock: ManualClock) -> None:
     sweeper = Sweeper(Wrong(), every=0, clock=clock)
     sweeper.start()
     await asyncio.wait(
-        [task for task in asyncio.all_tasks() if task.get_name() == "session sweeper"], timeout=DEADLINE
+        [task for task in asyncio.all_tasks() if task.get_name() == "sweeper of sessions"], timeout=DEADLINE
     )
     with pytest.raises(LookupError):
         await sweeper.stop()

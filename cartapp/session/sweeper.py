@@ -1,4 +1,4 @@
-"""Removes expired sessions in the background, for stores whose records stay until somebody does.
+"""Removes what has expired in the background, for stores whose records stay until somebody does.
 
 Nothing depends on it but space: what has expired is absent for everybody already. Any number of workers may
 sweep the same store, since each purge takes only what is still expired at that moment.
@@ -16,14 +16,17 @@ logger = logging.getLogger("cartapp.session")
 
 
 class Sweeper:
-    """Purges a store about every `every` seconds, from `start` to `stop`.
+    """Purges a store about every `every` seconds, from `start` to `stop`. `what` it removes is for the log.
 
     Each pause is between half and one and a half times as long, so that workers that were started together
     do not sweep together. A purge that fails is logged, and tried again after the next pause.
     """
 
-    def __init__(self, store: Purgeable, *, every: float = 300.0, clock: Clock = now) -> None:
+    def __init__(
+        self, store: Purgeable, *, what: str = "sessions", every: float = 300.0, clock: Clock = now
+    ) -> None:
         self._store = store
+        self._what = what
         self._every = every
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
@@ -37,7 +40,7 @@ class Sweeper:
     def start(self) -> None:
         """Sweep in a task of the running event loop."""
         if self._task is None:
-            self._task = asyncio.create_task(self.run(), name="session sweeper")
+            self._task = asyncio.create_task(self.run(), name=f"sweeper of {self._what}")
 
     async def stop(self) -> None:
         """End the task, amid a purge if need be: what it has removed is gone, what it has not stays."""
@@ -53,7 +56,7 @@ class Sweeper:
         try:
             removed = await self._store.purge(self._clock())
         except SessionError as error:
-            logger.warning("Expired sessions could not be removed: %s", error)
+            logger.warning("Expired %s could not be removed: %s", self._what, error)
             return
         if removed:
-            logger.info("Removed %d expired sessions", removed)
+            logger.info("Removed %d expired %s", removed, self._what)
