@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from cartapp.accounts import Accounts, Limit
 from cartapp.catalogue import BUILT_IN, Catalogue, seed
+from cartapp.database import open_database
 from cartapp.local import ensure_secret
 from cartapp.schema import shop_database
 from cartapp.session import CookieOptions, SessionMiddleware, Sessions
@@ -57,12 +58,13 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application. Without `settings` they are read from the environment; raises `SettingsError`."""
     settings = settings or ensure_secret(load())
+    engine = open_database(settings)
     watchers = Watchers(settings)
-    store = watchers.round(store_of(settings))
+    store = watchers.round(store_of(settings, engine))
     carrier = carrier_of(settings) or IdCarrier(
         GuardedStore(store, settings.session_timeout, on_change=watchers.on_breaker)
     )
-    database = shop_database(settings, seed=seed(BUILT_IN))
+    database = shop_database(settings, database=engine, seed=seed(BUILT_IN))
     accounts = Accounts(
         database,
         limit=Limit(settings.login_limit.count, settings.login_limit.seconds),
@@ -136,8 +138,8 @@ def _limits(settings: Settings) -> dict[str, Any]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     store, database, accounts = app.state.store, app.state.database, app.state.accounts
-    swept = (store, accounts) if app.state.settings.session_sweep else ()
-    sweepers = [Sweeper(one) for one in swept if isinstance(one, Purgeable)]
+    swept = {"sessions": store, "log-ins and attempts": accounts} if app.state.settings.session_sweep else {}
+    sweepers = [Sweeper(one, what=what) for what, one in swept.items() if isinstance(one, Purgeable)]
     for sweeper in sweepers:
         sweeper.start()
     try:

@@ -21,5 +21,8 @@ def sessions_in(database: Database, settings: Settings) -> Store | None:
     """The session store on this same database; None where the settings keep sessions elsewhere.
 
     Two engines on one database would have twice the connections, and on SQLite wait for each other's lock.
+    Raises `InvalidStoreURL`.
     """
-    return SqlStore(database) if settings.store_url == settings.database_url else None
+    if settings.backend != "database" or not database.is_at(settings.store_url):
+        return None
+    return SqlStore(database)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,9 +87,14 @@ def _config() -> Config:
     return config
 
 
-def shop_database(settings: Settings, *, seed: Callable[[Connection], None] | None = None) -> "ShopDatabase":
-    """The database that the settings name, not yet connected. Raises `SettingsError`."""
-    return ShopDatabase(partial(open_database, settings), timeout=settings.session_timeout, seed=seed)
+def shop_database(
+    settings: Settings,
+    *,
+    database: Database | None = None,
+    seed: Callable[[Connection], None] | None = None,
+) -> "ShopDatabase":
+    """`database`, or the one that the settings name, not yet connected. Raises `SettingsError`."""
+    return ShopDatabase(database or open_database(settings), timeout=settings.session_timeout, seed=seed)
 
 
 class ShopDatabase:
@@ -102,14 +106,13 @@ class ShopDatabase:
 
     def __init__(
         self,
-        connect: Callable[[], Database],
+        database: Database,
         *,
         timeout: float,
         seed: Callable[[Connection], None] | None = None,
     ) -> None:
-        self._connect = connect
-        self._database = connect()
-        url = self._database.dialect.url
+        self._database = database
+        url = database.dialect.url
         self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
         """Where an embedded database is; None for a server's."""
         self._timeout = timeout
@@ -150,12 +153,12 @@ class ShopDatabase:
 
     async def upgrade(self) -> None:
         """Run the migrations that are missing, however long that takes."""
-        await self._database.run(upgrade)
+        await self._database.run(upgrade, limit=None)
 
     async def close(self) -> None:
-        """Give back the connections. Used again, it connects again."""
-        closing, self._database = self._database, self._connect()
-        await closing.close()
+        """Close the database. Used again, it connects again."""
+        self._preparing = asyncio.Lock()  # the former one may belong to an event loop that ends now
+        await self._database.close()
 
     async def _ready(self) -> None:
         try:

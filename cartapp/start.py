@@ -9,8 +9,9 @@ from typing import get_args
 from urllib.parse import unquote, urlsplit
 
 from .catalogue import BUILT_IN, seed
+from .database import open_database, sessions_in
 from .local import LOCAL, ensure_secret
-from .schema import SchemaOutdated, shop_database
+from .schema import SchemaOutdated, ShopDatabase, shop_database
 from .session.carriers import CookieCarrier
 from .session.errors import InvalidStoreURL, MissingDriver, SessionError, StoreUnavailable
 from .session.keys import KeyRing
@@ -19,6 +20,7 @@ from .session.sessions import Sessions
 from .session.stores import BACKENDS, open_store
 from .session.stores.base import Store
 from .session.stores.encrypted import EncryptedStore
+from .session.stores.engine import Database
 from .session.transfer import Copied, copy_sessions
 from .settings import Backend, Settings, SettingsError, check_workers, choice_of_store, load
 
@@ -41,8 +43,8 @@ class BackendState:
     remark: str
 
 
-def store_of(settings: Settings) -> Store:
-    """The session store that the settings choose, not yet connected.
+def store_of(settings: Settings, database: Database | None = None) -> Store:
+    """The session store that the settings choose, not yet connected; on `database` where that is the place.
 
     Raises `SettingsError` for one that this version does not have, or whose driver is missing.
     """
@@ -54,7 +56,8 @@ def store_of(settings: Settings) -> Store:
             f"it must choose {' or '.join(built)}."
         )
     try:
-        store = open_store(
+        store = sessions_in(database, settings) if database else None
+        store = store or open_store(
             settings.store_url, timeout=settings.session_timeout, pool_size=settings.session_pool_size
         )
     except (InvalidStoreURL, MissingDriver) as error:
@@ -165,11 +168,12 @@ def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
     """
     check_workers(settings, workers)
     with_secret = ensure_secret(settings)
-    store = store_of(with_secret)
+    database = open_database(settings)
+    store = store_of(with_secret, database)
     made = [] if settings.secret_key else [f"A secret key was made and kept in {LOCAL}."]
     if settings.backend == "file":
         made += _make_folder(settings, store)
-    made += asyncio.run(_prepare_database(settings))
+    made += asyncio.run(_prepare_database(shop_database(settings, database=database, seed=seed(BUILT_IN))))
     return with_secret, made
 
 
@@ -189,9 +193,8 @@ def _make_folder(settings: Settings, store: Store) -> list[str]:
     return [f"The folder {shown} was made for the sessions."] if missing else []
 
 
-async def _prepare_database(settings: Settings) -> list[str]:
+async def _prepare_database(database: ShopDatabase) -> list[str]:
     """The schema, and the first products."""
-    database = shop_database(settings, seed=seed(BUILT_IN))
     is_new = database.file is not None and not database.file.exists()
     try:
         await database.prepare()

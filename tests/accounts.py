@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def url_in(folder: Path) -> str:
 
 
 def made(url: str, **options: Any) -> ShopDatabase:
-    return ShopDatabase(partial(Database, url, pool_size=8, timeout=20), timeout=20, **options)
+    return ShopDatabase(Database(url, pool_size=8, timeout=20), timeout=20, **options)
 
 
 @asynccontextmanager

@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
+from cartapp.accounts.tables import METADATA
+from cartapp.catalogue.tables import PRODUCTS
+from cartapp.schema import ShopDatabase, head
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE
 
@@ -22,6 +25,25 @@ def emptied(url: str) -> str:
     async def run() -> None:
         database = Database(url, timeout=20)
         await database.run(drop)
+        await database.close()
+
+    asyncio.run(run())
+    return url
+
+
+def with_schema(url: str) -> str:
+    """The URL, with the empty tables of accounts and catalogue; an embedded database makes its own."""
+
+    def empty(connection: Connection) -> None:
+        for table in [PRODUCTS, *reversed(METADATA.sorted_tables)]:
+            connection.execute(delete(table))
+
+    async def run() -> None:
+        database = ShopDatabase(Database(url, timeout=20), timeout=20)
+        if database.file is None:
+            if await database.revision() != head():
+                await database.upgrade()
+            await database.run(empty)
         await database.close()
 
     asyncio.run(run())

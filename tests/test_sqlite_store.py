@@ -64,10 +64,11 @@ async def test_nothing_is_made_before_it_is_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o277], ids=oct)
-async def test_files_are_private_whatever_the_umask(
-    store: SqlStore, path: Path, clock: ManualClock, umask: int
+async def test_folders_and_files_are_private_whatever_the_umask(
+    tmp_path: Path, clock: ManualClock, umask: int
 ) -> None:
-    path.parent.mkdir()
+    path = tmp_path / "a" / "b" / "cart.db"
+    store = SqlStore(Database(f"sqlite:///{path}", timeout=20), clock=clock)
     before = os.umask(umask & ~0o200)
     try:
         await store.create(make_record(clock.now))
@@ -76,6 +77,10 @@ async def test_files_are_private_whatever_the_umask(
     files = sorted(path.parent.iterdir())
     assert [file.name for file in files] == ["cart.db", "cart.db-shm", "cart.db-wal"]
     assert not any(stat.S_IMODE(file.stat().st_mode) & 0o077 for file in files)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)] == [
+        0o700
+    ] * 2
+    await store.close()
 
 
 async def test_the_driver_of_the_default_url_means_the_same_file(

@@ -155,13 +155,15 @@ class SQLite(Dialect):
         return {"timeout": self.timeout, "check_same_thread": False}
 
     def before_connect(self) -> None:
-        """Make the file, for its owner only; SQLite gives its companions the same mode.
+        """Make the file and its folder, for their owner only; SQLite gives its companions the file's mode.
 
         Never opens a file that is there: closing it would drop the locks of this process's connections
         (sqlite.org/howtocorrupt.html, 2.2). The lock is for two threads that both find none.
         """
         with self._creating, suppress(FileExistsError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in reversed(self._path.parents):
+                if not folder.exists():
+                    folder.mkdir(0o700, exist_ok=True)
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def prepare(self, connection: Any) -> None:

@@ -1,6 +1,7 @@
 """A SQL database for coroutines: short transactions on a bounded number of connections, and clear errors."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -22,7 +23,8 @@ Values = Mapping[str, Any]
 
 Rows = Sequence[Row[*tuple[Any, ...]]]
 
-_ATTEMPTS = 10  # at a transaction that the engine rolls back for the sake of another
+_ATTEMPTS = 40  # at a transaction that the engine rolls back for the sake of another
+_LONGEST_PAUSE = 0.1  # seconds between two of them
 _EMBEDDED_READERS = 4  # threads; with more of them they would mostly wait for the interpreter's lock
 _LAST_RESORT = 30.0  # seconds after which a connection is given up that nobody else has a time-out for
 
@@ -39,7 +41,12 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, timeout: float = 2.0) -> None:
         self.dialect = dialect_of(url, timeout)
         self._timeout = timeout
+        self._pool_size = pool_size
         self._runner = _runner(self.dialect, pool_size)
+
+    def is_at(self, url: str) -> bool:
+        """Whether a URL is this database too, with the driver's name or without. Raises `InvalidStoreURL`."""
+        return dialect_of(url, self._timeout).url == self.dialect.url
 
     async def fetch(self, statement: Executable, values: Values | None = None) -> Rows:
         """The rows of one query that finds a few.
@@ -71,7 +78,8 @@ class Database:
         """Do several statements in one transaction and return what `work` returns.
 
         Keep it short, without side effects: it is done again when the engine rolls the transaction back for
-        the sake of another (deadlock, serialization failure). `limit` is in seconds, None for no limit.
+        the sake of another (deadlock, serialization failure). `limit` is in seconds; None is for work that
+        may take any time, and wait as long for others that do the same.
         """
 
         def transaction(connection: Connection) -> T:
@@ -83,8 +91,9 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Give back connections and threads; more than once does no harm."""
-        await self._runner.close()
+        """Give back connections and threads. Used again, it connects again, on any event loop."""
+        closing, self._runner = self._runner, _runner(self.dialect, self._pool_size)
+        await closing.close()
 
     async def _attempts(
         self,
@@ -93,7 +102,7 @@ class Database:
         reads: bool = False,
         limit: float | None = _LAST_RESORT,
     ) -> T:
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        deadline = asyncio.get_running_loop().time() + self._timeout if limit is not None else math.inf
         for number in range(1, _ATTEMPTS + 1):
             try:
                 async with asyncio.timeout(limit):
@@ -103,7 +112,7 @@ class Database:
             except (DBAPIError, PoolTimeout, OSError) as error:
                 if (cause := _cause(error)) is not None and self.dialect.duplicate(cause):
                     raise IntegrityError(None, None, cause) from error
-                pause = random.uniform(0, 0.005 * 2**number)  # noqa: S311
+                pause = random.uniform(0, min(0.005 * 2**number, _LONGEST_PAUSE))  # noqa: S311
                 late = asyncio.get_running_loop().time() + pause > deadline
                 if late or number == _ATTEMPTS or not self._may_try_again(error, reads):
                     raise self._unavailable(error) from error

@@ -102,7 +102,7 @@ _PURGE = delete(TABLE).where(
 class SqlStore:
     """A store in the table `cart_session`, which is made when first needed.
 
-    It takes the database over: closing the store closes it.
+    Closing the store closes the database, which may be used again by whoever shares it.
     """
 
     name = "database"
@@ -150,6 +150,7 @@ class SqlStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._making = asyncio.Lock()  # the former one may belong to an event loop that ends now
         await self._database.close()
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
