@@ -25,7 +25,14 @@ class Shop:
     def client(self) -> httpx.AsyncClient:
         """A browser of its own, which may open many connections at once."""
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-        return httpx.AsyncClient(base_url=self.url, limits=limits, timeout=60)
+        # Plain http: without `verify=False` each client would read all certificate authorities first.
+        return httpx.AsyncClient(base_url=self.url, limits=limits, timeout=60, verify=False, trust_env=False)
+
+
+def bare(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with these settings and, since an empty one counts as none, no others."""
+    ours = {name: "" for name in os.environ if name.startswith("CART_") or name == "DATABASE_URL"}
+    return {**os.environ, **ours, **settings}
 
 
 @contextmanager
@@ -33,7 +40,6 @@ def running_shop(folder: Path, settings: Mapping[str, str], *, workers: int = 2)
     """`cart serve` with these settings on top of the defaults; nothing else of this environment's counts."""
     port = free_port()
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--port", str(port), "--workers", str(workers)]
-    ours = {name: "" for name in os.environ if name.startswith("CART_") or name == "DATABASE_URL"}
-    env = {**ours, "CART_LOG_LEVEL": "WARNING", **settings}
+    env = bare({"CART_LOG_LEVEL": "WARNING", **settings})
     with Server(command, folder=folder, ready=lambda: accepts(port), env=env) as server:
         yield Shop(f"http://127.0.0.1:{port}", folder, server)

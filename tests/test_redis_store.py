@@ -65,20 +65,6 @@ def keys(server: RedisServer) -> list[str]:
     return sorted(key.decode() for key in server.ask("KEYS", "*"))
 
 
-def commands(server: RedisServer) -> dict[str, int]:
-    """How often each command ran, scripts' own included; what connecting and asking takes is left out."""
-    lines = [line for line in server.ask("INFO", "commandstats").splitlines() if line.startswith("cmdstat_")]
-    calls = {
-        line.partition(":")[0].removeprefix("cmdstat_"): int(line.partition("calls=")[2].partition(",")[0])
-        for line in lines
-    }
-    return {
-        name: count
-        for name, count in calls.items()
-        if name.partition("|")[0] not in ("client", "config", "info", "auth")
-    }
-
-
 async def scanned(store: RedisStore, user_id: str | None = None) -> list[str]:
     return sorted([found.key async for found in store.scan(user_id=user_id)])
 
@@ -257,7 +243,7 @@ async def test_scripts_are_sent_once(server: RedisServer, store: RedisStore, sto
     version = stored.version
     for _ in range(5):
         version = await store.save(stored, expected=version) or 0
-    scripts = {name: count for name, count in commands(server).items() if name.startswith("eval")}
+    scripts = {name: count for name, count in server.commands().items() if name.startswith("eval")}
     assert scripts == {"evalsha": 5, "eval": 1}
 
 
@@ -310,7 +296,7 @@ async def test_what_requests_cost(
     async def cost(path: str) -> dict[str, int]:
         server.ask("CONFIG", "RESETSTAT")
         assert (await browser.get(path)).status_code == 200
-        return commands(server)
+        return server.commands()
 
     assert await cost("/nothing") == {}
     assert await cost("/read") == {}
@@ -348,7 +334,7 @@ async def test_forty_requests_at_once_share_ten_connections(
     for _ in range(20):
         loaded = await asyncio.gather(*(store.load(stored.key) for _ in range(40)))
         assert loaded == [stored] * 40
-    assert commands(server)["get"] == 800
+    assert server.commands()["get"] == 800
     assert len(clients(server)) <= 10
 
 

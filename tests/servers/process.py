@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 _DEADLINE = 60.0  # seconds for a start or a stop; both are mostly a matter of one
 _POLL = 0.02  # seconds between two looks at a condition
@@ -152,7 +152,7 @@ class Server:
         self._signal(signal.SIGSTOP)
         os.waitpid(self._process.pid, os.WUNTRACED)  # when all its threads have stopped
         deadline = time.monotonic() + _DEADLINE
-        while any(state[0] not in "TZ" for state in _descendants(self._process.pid).values()):
+        while any(child.state not in "TZ" for child in _descendants(self._process.pid)):
             if time.monotonic() > deadline:
                 raise self._failed("could not be paused")
             time.sleep(_POLL)
@@ -161,11 +161,16 @@ class Server:
         """End a pause."""
         self._signal(signal.SIGCONT)
 
+    def children(self, words: str) -> list[int]:
+        """The processes below it with these words in their command line."""
+        pid = self._process.pid if self._process else 0
+        return [child.pid for child in _descendants(pid) if words in child.command]
+
     def _signal(self, number: signal.Signals) -> None:
         """Reach its child processes too: PostgreSQL's, for one, each lead a process group of their own."""
         if self._process is None or self._process.poll() is not None:
             return
-        for pid in (self._process.pid, *_descendants(self._process.pid)):
+        for pid in (self._process.pid, *(child.pid for child in _descendants(self._process.pid))):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -182,15 +187,25 @@ class Server:
         return ServerFailed(f"{self._command[0]} {what}:\n{self.output}")
 
 
-def _descendants(pid: int) -> dict[int, str]:
-    """The children of a process, and theirs, each with its state as `ps` shows it."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+class _Child(NamedTuple):
+    pid: int
+    parent: int
+    state: str
+    """One letter, as `ps` shows it."""
+    command: str
+
+
+def _descendants(pid: int) -> list[_Child]:
+    """The children of a process, and theirs."""
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    lines = [line.split() for line in listing.splitlines()]
-    found = {pid: ""}
-    for parent in (order := [pid]):  # grows while it is walked
-        children = {int(child): state for child, its_parent, state in lines if int(its_parent) == parent}
-        found |= children
-        order += children
-    del found[pid]
+    everybody = []
+    for line in listing.splitlines():
+        number, parent, state, *words = line.split(None, 3)
+        everybody.append(_Child(int(number), int(parent), state[0], "".join(words)))
+    parents, found = [pid], []
+    for parent_pid in parents:  # grows while it is walked
+        children = [child for child in everybody if child.parent == parent_pid]
+        found += children
+        parents += [child.pid for child in children]
     return found
