@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartapp.session import UnreadableRecord, UnsupportedValue
-from cartapp.session.codec import decode, decode_all, encode, holds, join, split
+from cartapp.session.codec import decode, decode_all, encode, fingerprint, join, split
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = (
@@ -50,16 +50,15 @@ def test_a_value_comes_back_as_it_went_in(value: Any) -> None:
 
 @given(values, values)
 def test_a_change_is_never_taken_for_none(before: Any, after: Any) -> None:
-    if holds(encode("key", before), after):
+    if fingerprint(before) is not None and fingerprint(before) == fingerprint(after):
         assert typed(before) == typed(after)
 
 
 def test_a_time_in_place_of_its_text_is_a_change() -> None:
     at = datetime(2026, 1, 2)
-    assert not holds(encode("key", [at.isoformat()]), [at])
-    assert not holds(encode("key", [True]), [1])
-    assert not holds(encode("key", [1]), [1.0])
-    assert holds(encode("key", {"cart": [1, 2.0, "x", None]}), {"cart": [1, 2.0, "x", None]})
+    assert fingerprint([at]) is None
+    assert fingerprint([True]) != fingerprint([1]) != fingerprint([1.0])
+    assert fingerprint({"cart": [1, 2.0, "x", None]}) == fingerprint({"cart": [1, 2.0, "x", None]})
 
 
 @given(st.dictionaries(keys, values, max_size=4))

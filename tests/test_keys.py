@@ -4,6 +4,9 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec.structs import replace
 
 from cartapp.session import SessionTooLarge, UnreadableRecord
@@ -42,6 +45,14 @@ def test_weak_secrets_are_refused(weak: str) -> None:
         KeyRing(weak)
     with pytest.raises(ValueError, match="43 base64url"):
         KeyRing(new_secret(), weak)
+
+
+def test_a_message_has_a_key_of_its_own_by_hkdf() -> None:
+    sealed = KeyRing(SECRET).seal(b"cart", b"context")
+    salt, nonce, ciphertext = sealed[5:21], sealed[21:33], sealed[33:]
+    hkdf = HKDF(SHA256(), 32, salt=b"cartapp session v1", info=salt)
+    cipher = AESGCM(hkdf.derive(urlsafe_b64decode(SECRET + "=")))
+    assert cipher.decrypt(nonce, ciphertext, sealed[:5] + b"context") == b"cart"
 
 
 def test_every_byte_counts() -> None:

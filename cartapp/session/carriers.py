@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from functools import lru_cache
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -15,6 +16,8 @@ from .stores.base import Store
 
 COOKIE_BYTES = 4096
 """What browsers keep of a cookie, name and value together (RFC 6265bis, 5.6)."""
+
+_KEPT_OPEN = 1024  # cookies whose content is remembered: at most some eight megabytes
 
 
 class Carrier(Protocol):
@@ -57,6 +60,9 @@ class CookieCarrier:
         self._context = f"cookie {cookie_name}".encode()
         # The name counts with the longest prefix that it may get.
         self._room = COOKIE_BYTES - len("__Host-") - len(cookie_name)
+        # What a cookie holds depends on nothing but the keys, which never change here; whether it still
+        # counts is asked afterwards, each time. A page brings the same cookie with each of its requests.
+        self._opened = lru_cache(_KEPT_OPEN)(self._open)
 
     def arrive(self, cookie: str | None) -> tuple[str | None, Store]:
         """The id and the record in a cookie that we sealed; anything else is no session and a log line."""
@@ -64,16 +70,20 @@ class CookieCarrier:
         if not cookie or len(cookie) > COOKIE_BYTES:
             return None, home
         try:
-            sealed = urlsafe_b64decode((cookie + "=" * (-len(cookie) % 4)).encode("ascii"))
-            if _text(sealed) != cookie:
-                raise UnreadableRecord("it is no base64url")
-            plain = self._keys.open(sealed, self._context)
-            session_id = plain[:_ID].decode("ascii")
-            home.put(unpack(key_of(session_id), plain[_ID:]))
+            session_id, record = self._opened(cookie)
         except (UnreadableRecord, Base64Error, UnicodeError) as error:
             logger.warning("A session cookie was refused: %s", error)
             return None, home
+        home.put(record)
         return session_id, home
+
+    def _open(self, cookie: str) -> tuple[str, Record]:
+        sealed = urlsafe_b64decode((cookie + "=" * (-len(cookie) % 4)).encode("ascii"))
+        if _text(sealed) != cookie:
+            raise UnreadableRecord("it is no base64url")
+        plain = self._keys.open(sealed, self._context)
+        session_id = plain[:_ID].decode("ascii")
+        return session_id, unpack(key_of(session_id), plain[_ID:])
 
     def leave(self, session_id: str, home: Store) -> str:
         """The record, sealed."""

@@ -67,16 +67,16 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
         raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
 
 
-def holds(raw: msgspec.Raw | bytes, value: Any) -> bool:
-    """Whether `raw` certainly is what `encode` would make of the value; False when that takes a closer look.
+def fingerprint(value: Any) -> bytes | None:
+    """Bytes that tell whether a value changes later; None for one that has no fingerprint.
 
-    Comparing what marshal makes of both is ten times as fast as encoding a cart, and as strict about types;
-    nothing is ever read by marshal.
+    What marshal makes of a cart takes a fifth of the time of `encode` and is as strict about types. Nothing
+    is ever read by marshal.
     """
     try:
-        return marshal.dumps(value, 2) == marshal.dumps(_plain.decode(raw), 2)
+        return marshal.dumps(value, 2)
     except ValueError:  # a value of the five types that are not JSON
-        return False
+        return None
 
 
 def decode_all(data: bytes) -> dict[str, Any]:

@@ -5,10 +5,11 @@ that refuses at once needs no breaker: its refusals are as fast.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from .errors import StoreUnavailable
+from .patience import within
 from .record import Record, Version
 from .stores.base import Store
 
@@ -64,7 +65,9 @@ class GuardedStore:
         """As the store's own."""
         await self.store.close()
 
-    async def _call(self, operation: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+    async def _call(
+        self, operation: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **named: P.kwargs
+    ) -> T:
         if self._open_until is not None:
             await self._probe()
         return await self._bounded(operation(*args, **named))
@@ -79,10 +82,9 @@ class GuardedStore:
         finally:
             self._probing = False
 
-    async def _bounded(self, answer: Awaitable[T]) -> T:
+    async def _bounded(self, answer: Coroutine[Any, Any, T]) -> T:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await answer
+            return await within(self._timeout, answer)
         except TimeoutError as error:
             self._set(asyncio.get_running_loop().time() + _PROBE_EVERY)
             raise StoreUnavailable(

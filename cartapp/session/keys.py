@@ -3,6 +3,9 @@
 A sealed message: version (1 byte), key id (4), salt (16), nonce (12), ciphertext, tag (16). The salt makes
 the message's key by HKDF-SHA256 (RFC 5869), so that no key and nonce ever meet twice; version, key id and
 the caller's context are authenticated with it.
+
+The two steps of HKDF are taken apart: a secret is extracted once, and each message only expanded, its salt
+being the `info`, which is what RFC 5869, section 3.2, has that for.
 """
 
 import hmac
@@ -12,9 +15,7 @@ from base64 import urlsafe_b64decode
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .errors import UnreadableRecord
 
@@ -49,24 +50,25 @@ class KeyRing:
                 "A secret must be 43 base64url characters (32 bytes), at least 16 of them different."
             )
         roots = [urlsafe_b64decode(secret + "=") for secret in (newest, *old)]
-        self._roots = {_key_id(root): root for root in reversed(roots)}
+        self._expanders = {_key_id(root): _expander(root) for root in reversed(roots)}
         self._newest = _key_id(roots[0])
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """Encrypt; the same `context` is needed to open it."""
-        salt, nonce = secrets.token_bytes(_SALT), secrets.token_bytes(_NONCE)
+        fresh = secrets.token_bytes(_SALT + _NONCE)
+        salt, nonce = fresh[:_SALT], fresh[_SALT:]
         head = _VERSION + self._newest
-        cipher = AESGCM(_message_key(self._roots[self._newest], salt))
-        return head + salt + nonce + cipher.encrypt(nonce, plain, head + context)
+        cipher = AESGCM(_message_key(self._expanders[self._newest], salt))
+        return head + fresh + cipher.encrypt(nonce, plain, head + context)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Decrypt. Raises `UnreadableRecord` for all that no secret of this ring sealed for this context."""
         head, key_id = sealed[:_HEAD], sealed[len(_VERSION) : _HEAD]
-        if len(sealed) < OVERHEAD or head[:1] != _VERSION or key_id not in self._roots:
+        if len(sealed) < OVERHEAD or head[:1] != _VERSION or key_id not in self._expanders:
             raise UnreadableRecord("it was not encrypted with a key of ours")
         salt = sealed[_HEAD : _HEAD + _SALT]
         nonce = sealed[_HEAD + _SALT : _HEAD + _SALT + _NONCE]
-        cipher = AESGCM(_message_key(self._roots[key_id], salt))
+        cipher = AESGCM(_message_key(self._expanders[key_id], salt))
         try:
             return cipher.decrypt(nonce, sealed[_HEAD + _SALT + _NONCE :], head + context)
         except InvalidTag:
@@ -77,5 +79,12 @@ def _key_id(root: bytes) -> bytes:
     return hmac.digest(root, b"cartapp key id", sha256)[:_ID]
 
 
-def _message_key(root: bytes, salt: bytes) -> bytes:
-    return HKDF(hashes.SHA256(), 32, salt, b"cartapp session v1").derive(root)
+def _expander(root: bytes) -> hmac.HMAC:
+    """HKDF-Extract, and the beginning of HKDF-Expand."""
+    return hmac.new(hmac.digest(b"cartapp session v1", root, "sha256"), digestmod="sha256")
+
+
+def _message_key(expander: hmac.HMAC, salt: bytes) -> bytes:
+    expanding = expander.copy()
+    expanding.update(salt + b"\x01")  # the number of the one block that 32 bytes take
+    return expanding.digest()

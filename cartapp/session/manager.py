@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -30,6 +29,7 @@ OnCount = Callable[[str], None]
 class _Turn(asyncio.Lock):
     """One commit at a time for one session in this process; `latest` is handed from each to the next."""
 
+    wanted = 0  # by so many commits
     latest: Record | None = None
 
 
@@ -47,7 +47,7 @@ class Manager:
         self.clock = clock
         self.counts: Counter[str] = Counter()
         self._on_count = on_count
-        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+        self._turns: dict[str, _Turn] = {}
 
     def visit(self, cookie: str | None, *, read_only: bool = False, may_create: bool = True) -> "Visit":
         """One request's dealings with its session; `cookie` is the value of our cookie, if one came."""
@@ -59,12 +59,19 @@ class Manager:
         if self._on_count is not None:
             self._on_count(what)
 
-    def turn(self, key: str) -> _Turn:
-        """The turn of a session, forgotten when nobody holds it."""
+    def want_turn(self, key: str) -> _Turn:
+        """The turn of a session, until `leave_turn`."""
         turn = self._turns.get(key)
         if turn is None:
             turn = self._turns[key] = _Turn()
+        turn.wanted += 1
         return turn
+
+    def leave_turn(self, key: str, turn: _Turn) -> None:
+        """Forget the turn when it was the last commit that wanted it."""
+        turn.wanted -= 1
+        if not turn.wanted:
+            del self._turns[key]
 
 
 class Visit:
@@ -148,23 +155,20 @@ class Visit:
         the error does not commit the rest.
         """
         try:
-            await self._commit(session)
+            operations = session.recorded()
+            if self._read_only:
+                return
+            if session.ending:
+                await self._end(session)
+            if session.record is None:
+                await self._create(session, operations)
+            elif operations or session.renewing:
+                await self._change(session, session.record, operations)
+            elif self._keep_alive_is_due(session.record):
+                session.record = await self._kept_alive(session.record)
         except Exception:
             session.revert()
             raise
-
-    async def _commit(self, session: Session) -> None:
-        operations = session.recorded()
-        if self._read_only:
-            return
-        if session.ending:
-            await self._end(session)
-        if session.record is None:
-            await self._create(session, operations)
-        elif operations or session.renewing:
-            await self._change(session, session.record, operations)
-        else:
-            session.record = await self._kept_alive(session.record)
 
     async def finish(self, session: Session, *, failed: bool) -> None:
         """The commit before the first byte; of a failed request (5xx) only the end of a session counts."""
@@ -205,14 +209,17 @@ class Visit:
             raise SessionEnded
         if session.renewing and not self._may_create:
             raise SessionError("A WebSocket cannot give out a new session id: its cookie would not arrive.")
-        turn = self._manager.turn(record.key)
-        queued = turn.locked()
-        async with turn:
-            newest = turn.latest if queued and turn.latest is not None else record
-            turn.latest = None
-            self._count_overwritten(record, newest, operations)
-            committed = await self._compete(session, newest, operations)
-            turn.latest = committed if committed.key == record.key else None  # never across ids
+        turn = self._manager.want_turn(record.key)
+        try:
+            queued = turn.locked()
+            async with turn:
+                newest = turn.latest if queued and turn.latest is not None else record
+                turn.latest = None
+                self._count_overwritten(record, newest, operations)
+                committed = await self._compete(session, newest, operations)
+                turn.latest = committed if committed.key == record.key else None  # never across ids
+        finally:
+            self._manager.leave_turn(record.key, turn)
         session.fill(committed)
         if committed.key != record.key:
             await self._policy.hooks.regenerated(record.key, committed.key)
@@ -225,7 +232,7 @@ class Visit:
             if session.renewing:
                 committed = await self._renewed(record, changed)
             elif (changed.data, changed.user_id) == (record.data, record.user_id):
-                return await self._kept_alive(record)
+                return await self._kept_alive(record) if self._keep_alive_is_due(record) else record
             else:
                 committed = await self._replaced(record, changed)
             if committed is not None:
@@ -295,10 +302,11 @@ class Visit:
         self._committed = True
         return renewed
 
+    def _keep_alive_is_due(self, record: Record) -> bool:
+        return not record.retired and self._manager.clock() - record.last_used >= self._policy.step
+
     async def _kept_alive(self, record: Record) -> Record:
         now = self._manager.clock()
-        if record.retired or now - record.last_used < self._policy.step:
-            return record
         expires = self._policy.expiry(record.created, now)
         try:
             await self._store.touch(record.key, expected=record.version, last_used=now, expires=expires)

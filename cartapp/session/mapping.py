@@ -20,18 +20,19 @@ _MISSING: Any = object()
 class RecordingDict(dict[str, Any]):
     """The dict side of a session: plain operations without I/O, on top of a committed state."""
 
+    # Until it is loaded a session has nothing of its own: most requests never ask for theirs.
+    loaded = False
+    accessed = False
+    _committed = b"{}"
+
     def __init__(self) -> None:
-        super().__init__()
-        self.loaded = False
-        self.accessed = False
-        self._committed = b"{}"
-        self._forget()
         # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
         super().__setitem__("not loaded", None)
 
     def _forget(self) -> None:
         self.operations: list[Operation] = []
-        self._handed: set[str] = set()  # keys whose lists or dicts somebody holds and may change
+        # Keys whose lists or dicts somebody holds and may change, and the fingerprints these had.
+        self._handed: dict[str, bytes | None] = {}
         self._known: codec.Raws = {}  # what the operations made of a key, to notice such changes
         self._raws: codec.Raws | None = None  # what was committed, once somebody asks
 
@@ -46,7 +47,7 @@ class RecordingDict(dict[str, Any]):
 
     def recorded(self) -> list[Operation]:
         """Everything done since the last commit, changes inside lists and dicts included."""
-        self._record_nested_changes(tuple(self._handed))
+        self._record_nested_changes(self._handed)
         return self.operations
 
     @property
@@ -55,15 +56,18 @@ class RecordingDict(dict[str, Any]):
         return bool(self.operations) and isinstance(self.operations[0], Clear)
 
     def _record_nested_changes(self, keys: Iterable[str]) -> None:
-        for key in self._handed.intersection(keys):
-            if not super().__contains__(key):
+        for key in keys:
+            before = self._handed.get(key, _MISSING)
+            if before is _MISSING:
                 continue
-            value, before = dict.__getitem__(self, key), self._raw(key)
-            if codec.holds(before, value):
+            value = super().__getitem__(key)
+            now = codec.fingerprint(value)
+            if now is not None and now == before:
                 continue
-            now = codec.encode(key, value)
-            if bytes(before) != bytes(now):
-                self._record_set(key, now)
+            raw = codec.encode(key, value)
+            if bytes(raw) != bytes(self._raw(key)):
+                self._record_set(key, raw)
+            self._handed[key] = now
 
     def _raw(self, key: str) -> msgspec.Raw:
         """What the operations, or the commit before them, made of a key that is there."""
@@ -94,8 +98,7 @@ class RecordingDict(dict[str, Any]):
         raw = codec.encode(key, value)
         super().__setitem__(key, value)
         self._record_set(key, raw)
-        if isinstance(value, (list, dict, tuple)):
-            self._handed.add(key)
+        self._hand_anew(key, value)
 
     def has(self, key: object) -> bool:
         """Whether there is such a key."""
@@ -109,7 +112,7 @@ class RecordingDict(dict[str, Any]):
 
     def _record_delete(self, key: str) -> None:
         self.operations.append(Delete(key))
-        self._handed.discard(key)
+        self._handed.pop(key, None)
 
     def all(self) -> dict[str, Any]:
         """All data as a plain dict."""
@@ -136,24 +139,32 @@ class RecordingDict(dict[str, Any]):
         value, raw = operation.run(self._raw(key) if key in self else None)
         if raw is None:
             super().pop(key, None)
-            self._handed.discard(key)
+            self._handed.pop(key, None)
         else:
             self._known[key] = raw
             super().__setitem__(key, value)
-            self._handed.add(key)
+            self._hand_anew(key, value)
         self.operations.append(operation)
         return value
 
     # -- dict, as Starlette's own session is one ----------------------------------------------------------
 
     def _hand(self, key: str, value: Any) -> Any:
-        if isinstance(value, (list, dict, tuple)):
-            self._handed.add(key)
+        if key not in self._handed:
+            self._hand_anew(key, value)
         return value
+
+    def _hand_anew(self, key: str, value: Any) -> None:
+        """Remember what a value is now that somebody gets hold of it; one that cannot change is forgotten."""
+        if isinstance(value, (list, dict, tuple)):
+            self._handed[key] = codec.fingerprint(value)
+        else:
+            self._handed.pop(key, None)
 
     def _hand_all(self) -> None:
         self._touch()
-        self._handed.update(key for key, value in super().items() if isinstance(value, (list, dict, tuple)))
+        for key, value in super().items():
+            self._hand(key, value)
 
     def __getitem__(self, key: str) -> Any:
         self._touch()

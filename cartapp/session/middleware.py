@@ -3,7 +3,7 @@
 The only file here that knows HTTP.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager, OnCount
+from .manager import Manager, OnCount, Visit
 from .policy import IsCurrent, Policy
 from .record import Clock, now
 from .session import Session
@@ -34,6 +34,9 @@ RETRY_AFTER = 1
 
 _ANSWERED = tuple(STATUS)
 _DEFAULT = Policy()
+_CACHING = (b"vary", b"cache-control")
+_PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
+"""A shared cache must not keep an answer that a session had a part in (CVE-2026-27205)."""
 _OWN_WORDS: Mapping[type[SessionError], str] = {
     StoreUnavailable: "The sessions cannot be reached at the moment; nothing was changed that we know of.",
 }
@@ -60,13 +63,27 @@ class CookieOptions:
 
     def header(self, value: str, max_age: int, *, https: bool) -> str:
         """The `Set-Cookie` value; a `max_age` of 0 seconds removes the cookie."""
-        secure = https if self.secure == "auto" else self.secure
-        parts = [f"{self.name_for(https)}={value}", f"Path={self.path}", f"Max-Age={max_age}"]
-        parts += [f"Domain={self.domain}"] if self.domain else []
-        parts += ["HttpOnly"] if self.http_only else []
-        parts += [f"SameSite={self.same_site}"]
-        parts += ["Secure"] if secure else []
-        return "; ".join(parts)
+        return WrittenCookie(self, https).header(value, max_age)
+
+
+class WrittenCookie:
+    """The cookie as requests of one scheme have it, put together once."""
+
+    def __init__(self, options: CookieOptions, https: bool) -> None:
+        self._name = options.name_for(https)
+        secure = https if options.secure == "auto" else options.secure
+        domain = f"; Domain={options.domain}" if options.domain else ""
+        http_only = "; HttpOnly" if options.http_only else ""
+        self._before_age = f"; Path={options.path}; Max-Age="
+        self._after_age = f"{domain}{http_only}; SameSite={options.same_site}{'; Secure' if secure else ''}"
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """See `read_cookie`."""
+        return read_cookie(headers, self._name)
+
+    def header(self, value: str, max_age: int) -> str:
+        """See `CookieOptions.header`."""
+        return f"{self._name}={value}{self._before_age}{max_age}{self._after_age}"
 
 
 def default_error_response(_scope: Scope, error: SessionError) -> Response:
@@ -93,13 +110,11 @@ def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None
     lets one name pass for another. Two values mean that somebody planted one of them.
     """
     wanted = name.encode("ascii") + b"="
-    values = [
-        pair[len(wanted) :]
-        for key, line in headers
-        if key == b"cookie" and wanted in line
-        for pair in (part.strip(b" \t") for part in line.split(b";"))
-        if pair.startswith(wanted)
-    ]
+    values = []
+    for key, line in headers:
+        if key == b"cookie" and wanted in line:
+            pairs = (part.strip(b" \t") for part in line.split(b";"))
+            values += [pair[len(wanted) :] for pair in pairs if pair.startswith(wanted)]
     if len(values) > 1:
         logger.warning("A request came with %d cookies named %s; none of them is used", len(values), name)
     return values[0].decode("latin-1") if len(values) == 1 else None
@@ -144,7 +159,8 @@ class SessionMiddleware:
                 raise TypeError("SessionMiddleware needs a store, for example store=MemoryStore().")
             carrier = IdCarrier(GuardedStore(store, timeout))
         self.manager = Manager(carrier, self.policy, clock=clock, on_count=on_count)
-        self.cookie = cookie or CookieOptions()
+        cookie = cookie or CookieOptions()
+        self.written = {https: WrittenCookie(cookie, https) for https in (False, True)}
         self.data = data
         self.error_response = error_response
         self._auto = load == "auto"
@@ -158,36 +174,56 @@ class SessionMiddleware:
         exchange = _Exchange(self, scope, receive, send)
         scope["session"] = exchange.session
         load = self._auto and not scope["path"].startswith(self._skip)
-        if scope["type"] == "http":
-            await exchange.http(load)
-        else:
+        if scope["type"] == "websocket":
             await exchange.websocket(load)
+            return
+        try:
+            if load:
+                await exchange.session.load()
+            await self.app(scope, receive, exchange.forward)
+        except _ANSWERED as error:
+            if exchange.started:
+                raise
+            await exchange.answer(error)
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its answer; the keeper of its session, which begins a visit when it is first wanted."""
+
+    started = False
+    _answered = False
+    _visit: Visit | None = None
 
     def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self._layer, self._scope, self._receive, self._send = layer, scope, receive, send
-        self._https = scope.get("scheme") in ("https", "wss")
-        self._visit = layer.manager.visit(
-            read_cookie(scope["headers"], layer.cookie.name_for(self._https)),
-            read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
-            may_create=scope["type"] == "http",
-        )
-        self.session = Session(self._visit, layer.data)
-        self._started = False
-        self._answered = False
+        self.session = Session(self, layer.data)
 
-    async def http(self, load: bool) -> None:
-        try:
-            if load:
-                await self.session.load()
-            await self._layer.app(self._scope, self._receive, self._forward)
-        except _ANSWERED as error:
-            if self._started:
-                raise
-            await self._answer(error)
+    # -- the session's keeper -----------------------------------------------------------------------------
+
+    def load(self, session: Session) -> Coroutine[Any, Any, None]:
+        return self._begun().load(session)
+
+    def commit(self, session: Session) -> Coroutine[Any, Any, None]:
+        return self._begun().commit(session)
+
+    @property
+    def handle(self) -> str:
+        return self._begun().handle
+
+    def _begun(self) -> Visit:
+        if self._visit is None:
+            self._visit = self._layer.manager.visit(
+                self._written.read(self._scope["headers"]),
+                read_only=self._scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
+                may_create=self._scope["type"] == "http",
+            )
+        return self._visit
+
+    @property
+    def _written(self) -> WrittenCookie:
+        return self._layer.written[self._scope.get("scheme") in ("https", "wss")]
+
+    # -- the answer ---------------------------------------------------------------------------------------
 
     async def websocket(self, load: bool) -> None:
         """Loaded at the handshake; saved only by `save()`, and never begun here."""
@@ -200,20 +236,32 @@ class _Exchange:
             return
         await self._layer.app(self._scope, self._receive, self._send)
 
+    def forward(self, message: Message) -> Awaitable[None]:
+        """Send what the application sends, the commit before the first byte.
+
+        Not a coroutine itself, since most messages only pass.
+        """
+        if self._answered or message["type"] == "http.response.start":
+            return self._forward(message)
+        return self._send(message)
+
     async def _forward(self, message: Message) -> None:
         if self._answered:
             return  # the handler's own answer, which is not true any more
-        if message["type"] == "http.response.start":
+        if self._is_used():
             try:
-                await self._visit.finish(self.session, failed=message["status"] >= 500)
+                await self._begun().finish(self.session, failed=message["status"] >= 500)
             except _ANSWERED as error:
-                await self._answer(error)
+                await self.answer(error)
                 return
             self._add_headers(message)
-            self._started = True
+        self.started = True
         await self._send(message)
 
-    async def _answer(self, error: SessionError) -> None:
+    def _is_used(self) -> bool:
+        return self._visit is not None or self.session.accessed or self._layer.policy.eager
+
+    async def answer(self, error: SessionError) -> None:
         """Say what failed, in place of the handler's answer."""
         if self._answered:
             return
@@ -232,16 +280,25 @@ class _Exchange:
         cookie = self._cookie_header()
         if cookie is None and not self.session.accessed:
             return
-        headers = MutableHeaders(scope=message)
+        headers = message["headers"] = [*message.get("headers", ())]
         if cookie is not None:
-            headers.append("Set-Cookie", cookie)
-        headers.add_vary_header("Cookie")
-        caching = headers.get("Cache-Control", "")
-        if "no-store" not in caching and "private" not in caching:
-            headers["Cache-Control"] = "no-store"  # a shared cache must not keep it (CVE-2026-27205)
+            headers.append((b"set-cookie", cookie.encode("latin-1")))
+        if any(name in _CACHING for name, _ in headers):
+            _make_private(MutableHeaders(raw=headers))
+        else:
+            headers += _PRIVATE
 
     def _cookie_header(self) -> str | None:
-        value, options = self._visit.cookie(), self._layer.cookie
+        visit = self._begun()
+        value = visit.cookie()
         if value is not None:
-            return options.header(value, self._visit.seconds_left(self.session), https=self._https)
-        return options.header("", 0, https=self._https) if self._visit.cleared else None
+            return self._written.header(value, visit.seconds_left(self.session))
+        return self._written.header("", 0) if visit.cleared else None
+
+
+def _make_private(headers: MutableHeaders) -> None:
+    """What `_PRIVATE` says, where the application has said something of its own."""
+    headers.add_vary_header("Cookie")
+    caching = headers.get("Cache-Control", "")
+    if "no-store" not in caching and "private" not in caching:
+        headers["Cache-Control"] = "no-store"

@@ -30,17 +30,23 @@ class Policy:
     is_current: IsCurrent | None = None
     hooks: Hooks = field(default_factory=Hooks)
 
-    @property
-    def step(self) -> int:
-        """Milliseconds between two keep-alives of one session, a tenth of the TTL (ASVS 7.3.1)."""
-        return round(self.ttl * 100)
+    step: int = field(init=False)
+    """Milliseconds between two keep-alives of one session, a tenth of the TTL (ASVS 7.3.1)."""
+    _idle: int = field(init=False, repr=False)
+    _life: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Milliseconds, worked out once: they are asked for several times in each request.
+        object.__setattr__(self, "step", round(self.ttl * 100))
+        object.__setattr__(self, "_idle", round(self.ttl * 1000) + self.step)
+        object.__setattr__(self, "_life", round(self.max_age * 1000))
 
     def expiry(self, created: int, last_used: int) -> int:
         """When a session dies whose last use is stored as `last_used`.
 
         A use up to one step later is not stored, so the step is added: no session dies early.
         """
-        return min(last_used + round(self.ttl * 1000) + self.step, created + round(self.max_age * 1000))
+        return min(last_used + self._idle, created + self._life)
 
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""

@@ -42,12 +42,16 @@ class Session(RecordingDict):
     is committed before the first byte of the response, or by `await save()`.
     """
 
+    record: Record | None = None  # the committed state; None until there is one
+    renewing = False
+    ending = False
+    new_user: tuple[str, int] | None = None
+    _is_new = False
+
     def __init__(self, keeper: Keeper, view: type[Any] | None = None) -> None:
         super().__init__()
         self._keeper = keeper
         self._view = view
-        self.record: Record | None = None  # the committed state; None until there is one
-        self._is_new = False
 
     def _forget(self) -> None:
         super()._forget()
