@@ -42,15 +42,15 @@ from cartapp.web.watchers import Watchers
 API_VERSION = "1.0"
 """Of the HTTP interface, not of the package."""
 
-ROUTERS: tuple[APIRouter, ...] = (
+ROUTERS: tuple[APIRouter, ...] = (  # those first that are asked most, since each is tried in turn
     cart_api.router,
     session_api.router,
+    health.router,
     language_api.router,
     shop_pages.router,
     accounts_entry.router,
     accounts_own.pages,
     accounts_own.api,
-    health.router,
     docs.router,
 )
 
@@ -76,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="A shopping cart on a session layer that keeps every change.",
         openapi_url=None,  # the document and its page are routes of our own, with assets of our own
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the logs are our own
         middleware=_layers(settings, carrier, accounts, watchers),
         lifespan=_lifespan,
     )

@@ -112,9 +112,12 @@ def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None
     wanted = name.encode("ascii") + b"="
     values = []
     for key, line in headers:
-        if key == b"cookie" and wanted in line:
-            pairs = (part.strip(b" \t") for part in line.split(b";"))
-            values += [pair[len(wanted) :] for pair in pairs if pair.startswith(wanted)]
+        if key != b"cookie" or wanted not in line:
+            continue
+        for part in line.split(b";"):
+            pair = part.strip(b" \t")
+            if pair.startswith(wanted):
+                values.append(pair[len(wanted) :])
     if len(values) > 1:
         logger.warning("A request came with %d cookies named %s; none of them is used", len(values), name)
     return values[0].decode("latin-1") if len(values) == 1 else None

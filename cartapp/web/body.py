@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from .clients import media_type
 from .errors import Refused
+from .headers import header_of
 
 FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100
@@ -26,7 +27,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     body = await request.body()
     if not body:
         return {}
-    if media_type(request.headers.get("content-type", "")) != "application/json":
+    if media_type(header_of(request.scope, b"content-type")) != "application/json":
         raise Refused(415, "The body must be JSON, sent with Content-Type: application/json")
     return _object(body)
 
@@ -36,7 +37,7 @@ async def read_fields(request: Request) -> dict[str, Any]:
     body = await request.body()
     if not body:
         return {}
-    match media_type(request.headers.get("content-type", "")):
+    match media_type(header_of(request.scope, b"content-type")):
         case "application/json":
             return _object(body)
         case type_ if type_ == FORM:

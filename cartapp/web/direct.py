@@ -27,17 +27,17 @@ def direct(dependant: Dependant) -> Direct | None:
         return None
     session_name = next((each.name for each in dependant.dependencies), None)
     request_name = dependant.request_param_name
-    in_path, in_body = dependant.path_params, dependant.body_params
+    in_path = [(field.name, field.alias, field.validate) for field in dependant.path_params]
+    in_body = [(field.name, field.validate) for field in dependant.body_params]
 
     async def call(request: Request, fields: dict[str, Any]) -> Response:
         values: dict[str, Any] = {}
         errors: list[dict[str, Any]] = []
-        for field in in_path:
-            text = request.path_params[field.alias]
-            values[field.name], wrong = field.validate(text, loc=("path", field.alias))
+        for name, alias, validate in in_path:
+            values[name], wrong = validate(request.path_params[alias], loc=("path", alias))
             errors += wrong
-        for field in in_body:
-            values[field.name], wrong = field.validate(fields, loc=("body",))
+        for name, validate in in_body:
+            values[name], wrong = validate(fields, loc=("body",))
             errors += wrong
         if errors:
             raise RequestValidationError(errors, body=fields)

@@ -1,13 +1,14 @@
 """Routes whose body is strict JSON, and the form of a product in a path."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import request_response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .body import read_json
 from .direct import Direct, direct
@@ -47,10 +48,12 @@ def _without_content_type(request: Request) -> dict[str, Any]:
     return {**request.scope, "headers": headers}
 
 
-def _strict(call: Direct) -> Callable[[Request], Awaitable[Response]]:
-    async def strict(request: Request) -> Response:
-        fields = {} if request.method in _WITHOUT_BODY else await read_json(request)
-        return await call(request, fields)
+def _strict(call: Direct) -> ASGIApp:
+    async def strict(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        fields = {} if scope["method"] in _WITHOUT_BODY else await read_json(request)
+        response = await call(request, fields)  # what it raises, the application's own handlers answer
+        await response(scope, receive, send)
 
     return strict
 
@@ -63,9 +66,14 @@ class JSONRoute(APIRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._beginning = self.path.partition("{")[0]
         call = direct(self.dependant)
         if call is not None:
-            self.app = request_response(_strict(call))
+            self.app = _strict(call)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As the framework's own, which takes a regular expression for every route of the application."""
+        return super().matches(scope) if self._beginning in scope["path"] else (Match.NONE, {})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the strict reading of the body."""

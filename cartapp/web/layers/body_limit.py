@@ -1,9 +1,11 @@
 """A limit for request bodies, announced in `Content-Length` or not."""
 
-from starlette.datastructures import Headers
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import Refused, error_response
+from ..headers import header_of
 
 MAX_BODY = 64 * 1024
 """Bytes in a request's body."""
@@ -17,15 +19,13 @@ class BodyLimit:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI application."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("content-length", "")
+            return self.app(scope, receive, send)
+        announced = header_of(scope, b"content-length")
         if announced.isdecimal() and (len(announced) > 20 or int(announced) > MAX_BODY):
-            await error_response(scope, 413, _SENTENCE)(scope, receive, send)
-            return
+            return error_response(scope, 413, _SENTENCE)(scope, receive, send)
         size = 0
 
         async def counting() -> Message:
@@ -36,4 +36,4 @@ class BodyLimit:
                 raise Refused(413, _SENTENCE)  # comes out of whatever is reading the body
             return message
 
-        await self.app(scope, counting, send)
+        return self.app(scope, counting, send)

@@ -1,5 +1,7 @@
 """The last resort: an error that nobody expected is logged, and answered without its details."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import error_response, logger
@@ -18,10 +20,10 @@ class CatchAll:
             return
         started = False
 
-        async def noticing(message: Message) -> None:
+        def noticing(message: Message) -> Awaitable[None]:
             nonlocal started
             started = True
-            await send(message)
+            return send(message)
 
         try:
             await self.app(scope, receive, noticing)

@@ -4,12 +4,12 @@ No tokens: browsers say where a request comes from. There are no exceptions by p
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import error_response
+from ..headers import header_of, headers_of
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
@@ -33,8 +33,7 @@ def parse_origin(text: str) -> Origin | None:
 
 def is_same_origin(scope: Scope, trusted: Collection[Origin] = ()) -> bool:
     """Whether an unsafe request comes from our own pages, a trusted origin, or no browser at all."""
-    headers = Headers(scope=scope)
-    origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
+    origins, sites = headers_of(scope, b"origin"), headers_of(scope, b"sec-fetch-site")
     origin = parse_origin(origins[0]) if len(origins) == 1 else None
     if origin is not None and origin in trusted:
         return True
@@ -43,7 +42,7 @@ def is_same_origin(scope: Scope, trusted: Collection[Origin] = ()) -> bool:
     if not origins:
         return True  # neither header: a program, or a browser older than 2020 on a page of its own site
     scheme = scope.get("scheme", "http")
-    own = parse_origin(f"{_SCHEMES.get(scheme, scheme)}://{headers.get('host', '')}")
+    own = parse_origin(f"{_SCHEMES.get(scheme, scheme)}://{header_of(scope, b'host')}")
     return origin is not None and origin == own
 
 
@@ -54,15 +53,14 @@ class CrossOriginCheck:
         self.app = app
         self._trusted = frozenset(origin for text in trusted if (origin := parse_origin(text)) is not None)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI application."""
         if self._passes(scope):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008})  # servers answer 403 to the handshake
-        else:
-            response = error_response(scope, 403, "Requests from other sites are not allowed")
-            await response(scope, receive, send)
+            return self.app(scope, receive, send)
+        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+            return send({"type": "websocket.close", "code": 1008})  # servers answer 403 to the handshake
+        response = error_response(scope, 403, "Requests from other sites are not allowed")
+        return response(scope, receive, send)
 
     def _passes(self, scope: Scope) -> bool:
         if scope["type"] == "websocket":

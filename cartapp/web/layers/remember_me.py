@@ -1,5 +1,6 @@
 """The cookie that remembers a device: read from the request, and written with whatever the answer is."""
 
+from collections.abc import Awaitable
 from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,11 +15,14 @@ class Device:
     """What a handler knows of the visitor's device, and what it says of it; in the scope as `device`."""
 
     def __init__(self, cookie: str | None) -> None:
-        self.token = parse_token(cookie)
-        """The token that came; None when none came, or nothing that could be one."""
-        self._came = cookie is not None
+        self._cookie = cookie
         self._answer: str | None = None
         self._max_age = 0
+
+    @property
+    def token(self) -> Token | None:
+        """The token that came; None when none came, or nothing that could be one."""
+        return parse_token(self._cookie)
 
     def remember(self, token: Token) -> None:
         """Let the answer bring a new token, good for 30 days."""
@@ -26,7 +30,7 @@ class Device:
 
     def forget(self) -> None:
         """Let the answer remove the cookie, if one came."""
-        self._answer, self._max_age = "" if self._came else None, 0
+        self._answer, self._max_age = None if self._cookie is None else "", 0
 
     def header(self, *, secure: bool) -> str | None:
         """The `Set-Cookie` value, if there is anything to say. The name is the same on http and https."""
@@ -46,21 +50,20 @@ class RememberMe:
         self.app = app
         self._secure = secure
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI application."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         device = Device(None if scope["method"] == "HEAD" else read_cookie(scope["headers"], COOKIE))
         scope["device"] = device
         secure = scope.get("scheme") == "https" if self._secure == "auto" else self._secure
 
-        async def with_cookie(message: Message) -> None:
+        def with_cookie(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 cookie = device.header(secure=secure)
                 if cookie is not None:
                     added = (b"set-cookie", cookie.encode("ascii"))
                     message["headers"] = [*message.get("headers", ()), added]
-            await send(message)
+            return send(message)
 
-        await self.app(scope, receive, with_cookie)
+        return self.app(scope, receive, with_cookie)

@@ -1,5 +1,7 @@
 """Security headers on every answer, whoever made it: router, static files or another layer."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -34,16 +36,15 @@ class SecurityHeaders:
         self._plain = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
         self._https = [*self._plain, _HSTS] if hsts else self._plain
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI application."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         added = self._https if scope.get("scheme") in ("https", "wss") else self._plain
 
-        async def with_headers(message: Message) -> None:
+        def with_headers(message: Message) -> Awaitable[None]:
             if message["type"] in _STARTS:
                 message["headers"] = [*message.get("headers", ()), *added]
-            await send(message)
+            return send(message)
 
-        await self.app(scope, receive, with_headers)
+        return self.app(scope, receive, with_headers)
