@@ -1,39 +1,48 @@
 """Measure the groups one after the other and write the tables."""
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from . import report, wrk
-from .measure import Result, can_start, measure, say
+from .measure import Plan, can_start, measure, say
 from .processes import pin
 from .registry import GROUPS, Peer
 from .wrk import BenchmarkError
+
+PLAN, QUICK = Plan(5, 1, 3, 1.5), Plan(1, 1, 1, 1)
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure cartapp beside others."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each figure is taken (5)")
-    parser.add_argument("--seconds", type=int, default=1, help="how long each time (1)")
-    parser.add_argument("--quick", action="store_true", help="one round of one second, only printed")
+    parser.add_argument("--rounds", type=int, help=f"how often each rate is taken ({PLAN.rounds})")
+    parser.add_argument("--seconds", type=int, help=f"how long each time ({PLAN.seconds})")
+    parser.add_argument("--quick", action="store_true", help="everything once for a second, only printed")
     parser.add_argument(
-        "--group", action="append", choices=GROUPS, default=[], help="only these, only printed"
+        "--group",
+        action="append",
+        choices=GROUPS,
+        default=[],
+        help="this group, only printed; may be repeated",
     )
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="WORD",
-        help="peers with this in their name, only printed",
+        help="peers with this in their name, only printed; may be repeated",
     )
     chosen = parser.parse_args(arguments)
-    if chosen.quick:
-        chosen.rounds = chosen.seconds = 1
-    if min(chosen.rounds, chosen.seconds) < 1:
+    plan = QUICK if chosen.quick else PLAN
+    given = {
+        name: getattr(chosen, name) for name in ("rounds", "seconds") if getattr(chosen, name) is not None
+    }
+    if any(number < 1 for number in given.values()):
         parser.error("--rounds and --seconds must be at least 1")
+    chosen.plan = replace(plan, **given)
     return chosen
 
 
@@ -60,23 +69,16 @@ def divide(groups: Mapping[str, Sequence[Peer]]) -> tuple[dict[str, list[Peer]],
 
 def main(arguments: list[str]) -> int:
     chosen = options(arguments)
-    results: dict[str, Result] = {}
-    servers: list[str] = []
     try:
         wrk.version()
-        if (load := os.getloadavg()[0]) > 0.5:
-            say(f"The machine is busy (load {load:.1f}), so the figures will not be true.")
         groups, missing = divide(choose(chosen.group, chosen.only))
         pin(0, core=0)
-        for peers in groups.values():
-            found, used = measure(peers, chosen.rounds, chosen.seconds)
-            results |= found
-            servers += used
+        found = {name: measure(name, peers, chosen.plan) for name, peers in groups.items() if peers}
     except BenchmarkError as error:
         say(str(error))
         return 1
     command = " ".join(["make bench", *([f'ARGS="{" ".join(arguments)}"'] if arguments else [])])
-    tables = report.text(groups, missing, results, servers, chosen.seconds, command)
+    tables = report.text(groups, missing, found, chosen.plan, command)
     print(tables)
     if not (chosen.quick or chosen.only or chosen.group):
         report.write(tables)

@@ -11,14 +11,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
+from statistics import median
 
-from . import backend, server, visitors, wrk
+from . import backend, page, server, steady, visitors, wrk
 from .backend import SERVERS, Backend, binary
-from .processes import resident
-from .registry import ENDPOINTS, Peer
+from .page import Page
+from .processes import Meter, resident
+from .registry import ENDPOINTS, GET, PUT, Peer
 from .server import Running
+from .steady import Steady
+from .targets import Match, matches
 from .visitors import Race
 from .wrk import Measured
+
+COMMON_RATE = 300
+"""Requests a second at which the latencies of all peers of a group are taken, if the slowest can hold it."""
+
+SHARE = 0.6
+"""How much of its own highest rate the slowest of those compared is given."""
 
 
 @dataclass
@@ -27,13 +37,42 @@ class Result:
 
     runs: dict[str, list[Measured]] = field(default_factory=dict)
     """By endpoint: one a round."""
-    race: Race | None = None
-    memory: int = 0
-    """Bytes that its processes have in RAM after the load."""
+    steady: dict[str, Steady] = field(default_factory=dict)
+    """By endpoint: at the rate that is common to the group."""
     commands: dict[str, float] = field(default_factory=dict)
     """By endpoint: how many the Redis or Valkey server carries out for one request."""
     backend_cpu: dict[str, float] = field(default_factory=dict)
     """By endpoint: seconds of CPU of that server for one request."""
+    memory: int = 0
+    """Bytes that its processes have in RAM after the load."""
+    gone: int = 0
+    """Sessions that are no longer there after the load."""
+    race: Race | None = None
+    page: Page | None = None
+
+
+@dataclass
+class Found:
+    """What was found of a group."""
+
+    results: dict[str, Result]
+    """By peer's name."""
+    matches: list[tuple[Match, dict[str, list[Steady]]]]
+    """With the latencies of those who take part, at a rate that all can hold: by name, one a round."""
+    servers: list[str]
+    """Names and versions of the servers of sessions."""
+    strangers: float
+    """How much of the machine others than the benchmark used meanwhile, between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often and how long."""
+
+    rounds: int
+    seconds: int
+    steady_rounds: int
+    steady_seconds: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +80,7 @@ class _Contestant:
     peer: Peer
     running: Running
     requests: Mapping[str, list[bytes]]
+    cookies: list[str]
     backend: Backend | None
     result: Result
 
@@ -52,28 +92,29 @@ def can_start(peer: Peer) -> bool:
     return at_home and which(peer.command[0]) is not None and (scheme not in SERVERS or bool(binary(scheme)))
 
 
-def measure(peers: Sequence[Peer], rounds: int, seconds: int) -> tuple[dict[str, Result], list[str]]:
-    """The results by peer's name, and the versions of the servers of sessions. Raises `BenchmarkError`."""
+def measure(group: str, peers: Sequence[Peer], plan: Plan) -> Found:
+    """Everything about a group. Raises `BenchmarkError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         backends = {
             scheme: stack.enter_context(backend.running(scheme))
-            for scheme in SERVERS & {_scheme(peer) for peer in peers}
+            for scheme in sorted(SERVERS & {_scheme(peer) for peer in peers})
         }
-        contestants = [
-            stack.enter_context(_started(peer, folder, number, backends.get(_scheme(peer))))
+        contestants = {
+            peer.name: stack.enter_context(_started(peer, folder, number, backends.get(_scheme(peer))))
             for number, peer in enumerate(peers)
-        ]
-        for number in range(1, rounds + 1):
-            _round(contestants, f"{number}/{rounds}", seconds, folder)
-        for each in contestants:
-            each.result.memory = resident(each.running.process)
-            if each.peer.endpoints == ENDPOINTS:
-                each.result.race = visitors.race(each.running.address)
-        return (
-            {each.peer.name: each.result for each in contestants},
-            [each.version() for each in backends.values()],
-        )
+        }
+        meter = Meter()
+        for number in range(1, plan.rounds + 1):
+            _round(list(contestants.values()), f"{number}/{plan.rounds}", plan.seconds, folder)
+        _at_common_rate(list(contestants.values()), plan)
+        runs = {name: each.result.runs for name, each in contestants.items()}
+        duels = [(match, _duel(match, contestants, plan)) for match in matches(group, runs)]
+        strangers = meter.share()
+        for each in contestants.values():
+            _afterwards(each)
+        results = {name: each.result for name, each in contestants.items()}
+        return Found(results, duels, [each.version() for each in backends.values()], strangers)
 
 
 def _round(contestants: Sequence[_Contestant], label: str, seconds: int, folder: Path) -> None:
@@ -88,7 +129,46 @@ def _round(contestants: Sequence[_Contestant], label: str, seconds: int, folder:
                 after = each.backend.used()
                 each.result.commands[endpoint] = (after[0] - before[0]) / run.count
                 each.result.backend_cpu[endpoint] = (after[1] - before[1]) / run.count
-            say(f"{label}  {endpoint:<16} {each.peer.name:<44} {run.rate:8,.0f}/s")
+            say(f"{label}  {endpoint:<16} {each.peer.name:<52} {run.rate:8,.0f}/s")
+
+
+def _at_common_rate(contestants: Sequence[_Contestant], plan: Plan) -> None:
+    with_sessions = [each for each in contestants if each.peer.endpoints == ENDPOINTS]
+    for endpoint in (GET, PUT) if with_sessions else ():
+        bearable = min(_bearable(each, endpoint) for each in with_sessions)
+        wanted = min(COMMON_RATE, bearable)
+        for each in with_sessions:
+            each.result.steady[endpoint] = _steady(each, endpoint, wanted, plan)
+
+
+def _duel(match: Match, contestants: Mapping[str, _Contestant], plan: Plan) -> dict[str, list[Steady]]:
+    names = (match.rival, *match.ours)
+    wanted = min(_bearable(contestants[name], match.endpoint) for name in names)
+    found: dict[str, list[Steady]] = {name: [] for name in names}
+    for _ in range(plan.steady_rounds):
+        for name in names:
+            found[name].append(_steady(contestants[name], match.endpoint, wanted, plan))
+    return found
+
+
+def _bearable(each: _Contestant, endpoint: str) -> int:
+    """A rate that this peer can hold for long, in tens."""
+    return max(10, int(median(run.rate for run in each.result.runs[endpoint]) * SHARE) // 10 * 10)
+
+
+def _steady(each: _Contestant, endpoint: str, wanted: int, plan: Plan) -> Steady:
+    run = steady.run(each.running.address, each.requests[endpoint], wanted, plan.steady_seconds)
+    say(f"at {wanted}/s  {endpoint:<16} {each.peer.name:<52} p50 {run.p50:6.1f} ms  p99 {run.p99:6.1f} ms")
+    return run
+
+
+def _afterwards(each: _Contestant) -> None:
+    each.result.memory = resident(each.running.process)
+    if each.peer.endpoints == ENDPOINTS:
+        each.result.gone = visitors.gone(each.running.address, each.cookies)
+        each.result.race = visitors.race(each.running.address)
+    if each.peer.page:
+        each.result.page = page.visit(each.running.address)
 
 
 @contextmanager
@@ -98,7 +178,9 @@ def _started(peer: Peer, folder: Path, number: int, store: Backend | None) -> It
         f"{peer.sessions}127.0.0.1:{store.port}/{number}" if store else peer.sessions.format(folder=place)
     )
     with server.started(peer, place, sessions) as running:
-        yield _Contestant(peer, running, visitors.prepare(peer, running.address), store, Result())
+        cookies = visitors.prepare(peer, running.address)
+        requests = visitors.requests(peer, cookies)
+        yield _Contestant(peer, running, requests, cookies, store, Result())
 
 
 def _scheme(peer: Peer) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 START = 30.0
@@ -34,11 +36,41 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
+def family(process: int) -> list[int]:
+    """A process and all below it; nobody where there is no /proc."""
+    children = Path(f"/proc/{process}/task/{process}/children")
+    if not children.exists():
+        return []
+    return [process, *(each for child in children.read_text().split() for each in family(int(child)))]
+
+
 def resident(process: int) -> int:
-    """Bytes of memory that a process and its children have in RAM; 0 where there is no /proc."""
-    statm = Path(f"/proc/{process}/statm")
-    if not statm.exists():
-        return 0
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    own = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return own + sum(resident(int(child)) for child in children)
+    """Bytes of memory that a process and those below it have in RAM; 0 where there is no /proc."""
+    pages = [int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in family(process)]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Tells how much of the machine others than us have used since it was made."""
+
+    begin: float = field(default_factory=time.monotonic)
+    others: float = field(default_factory=lambda: _others())
+
+    def share(self) -> float:
+        """Between 0 and 1, of all cores; 0 where there is no /proc."""
+        elapsed = time.monotonic() - self.begin
+        return max(0.0, _others() - self.others) / elapsed / (os.cpu_count() or 1)
+
+
+def _others() -> float:
+    """Seconds of CPU that others have used since the machine started, time stolen from it included."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+    ended = os.times()
+    ours = (
+        sum(cpu_seconds(each) for each in family(os.getpid())) + ended.children_user + ended.children_system
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICK - ours

@@ -1,7 +1,8 @@
-"""What happens before the timing: sessions are made, answers checked, and lost updates counted."""
+"""What happens before and after the timing: sessions are made, answers checked, what was lost is counted."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +15,40 @@ from .wrk import BenchmarkError
 SESSIONS = 128
 ADDS = 200
 QUANTITIES = range(2, 10)
-"""A PUT never sets the quantity that stands there, so none can be saved by doing nothing."""
+"""A PUT sets another quantity than the one before, so that none can be saved by doing nothing."""
 
 
-def prepare(peer: Peer, address: str) -> dict[str, list[bytes]]:
-    """Check the peer's answers and make its sessions; the raw requests of each of its endpoints."""
+def prepare(peer: Peer, address: str) -> list[str]:
+    """Check the peer's answers and make its sessions; their cookies. Raises `BenchmarkError`."""
     with httpx.Client(base_url=address) as client:
         _expect(peer, client.get(peer.ping), {"status": "ok"})
         if peer.endpoints != ENDPOINTS:
-            return _prepare_without_sessions(peer, client)
+            if GET in peer.endpoints:
+                _expect(peer, client.get("/api/cart"), full_cart())
+            return []
         cookies = [_new_session(client) for _ in range(SESSIONS)]
         _check(peer, client)
+    return cookies
+
+
+def requests(peer: Peer, cookies: Sequence[str]) -> dict[str, list[bytes]]:
+    """The raw requests of each endpoint."""
     bodies = [json.dumps({"quantity": quantity}).encode() for quantity in QUANTITIES]
     return {
         PING: [_raw("GET", peer.ping)],
-        GET: [_raw("GET", "/api/cart", cookie) for cookie in cookies],
+        GET: [_raw("GET", "/api/cart", cookie) for cookie in cookies or [""]],
         PUT: [_raw("PUT", "/api/cart/1", cookie, body) for body in bodies for cookie in cookies],
         VISIT: [_raw("GET", "/visit-counter", cookie) for cookie in cookies],
     }
 
 
-def _prepare_without_sessions(peer: Peer, client: httpx.Client) -> dict[str, list[bytes]]:
-    if GET in peer.endpoints:
-        _expect(peer, client.get("/api/cart"), full_cart())
-    return {PING: [_raw("GET", peer.ping)], GET: [_raw("GET", "/api/cart")]}
+def gone(address: str, cookies: Sequence[str]) -> int:
+    """How many of the sessions have lost their cart."""
+    with httpx.Client(base_url=address) as client:
+        answers = [client.get("/api/cart", headers={"Cookie": cookie}) for cookie in cookies]
+    return sum(
+        answer.status_code != 200 or answer.json()["unique_items"] != len(PRODUCTS) for answer in answers
+    )
 
 
 def _new_session(client: httpx.Client) -> str:
