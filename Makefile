@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Needs only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format bench soak lock clean
+.PHONY: help run setup test lint format messages bench soak lock clean
 
 # python3 where it will do, otherwise the newest other one that answers.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -47,6 +47,16 @@ lint: .venv/dev.stamp ## ruff and mypy
 format: .venv/dev.stamp ## let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The templates and the code mark what people read; the translations stand in locales/, as .po and compiled.
+LOCALES := cartapp/web/locales
+BABEL := $(BIN)/pybabel --quiet
+messages: .venv/dev.stamp ## bring the translations up to date with the templates and the code
+	$(BABEL) extract --mapping pyproject.toml --add-location file --sort-by-file --project cartapp \
+		--version "" --output-file .venv/messages.pot .
+	$(BABEL) update --input-file .venv/messages.pot --output-dir $(LOCALES) --no-fuzzy-matching --ignore-obsolete \
+		--ignore-pot-creation-date --no-wrap
+	$(BABEL) compile --directory $(LOCALES)
 
 soak: .venv/dev.stamp ## the long tests
 	$(PYTEST) -m soak

@@ -52,10 +52,15 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_templates_migrations_and_assets_travel_in_the_wheel(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    for pattern in ("templates/**/*.html", "migrations/**/*.py", "cartapp/web/static/**/*.*"):
+    for pattern in (
+        "templates/**/*.html",
+        "migrations/**/*.py",
+        "cartapp/web/static/**/*.*",
+        "cartapp/web/locales/**/*.*",
+    ):
         own = {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
         assert {f"cartapp/{path.removeprefix('cartapp/')}" for path in own} <= held
-    assert "cartapp/templates/base.html" in held
+    assert {"cartapp/templates/base.html", "cartapp/web/locales/ar/LC_MESSAGES/messages.mo"} <= held
 
 
 def test_serves_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:

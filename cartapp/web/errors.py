@@ -29,7 +29,8 @@ M = TypeVar("M", bound=BaseModel)
 
 logger = logging.getLogger("cartapp.web")
 
-_SENTENCES = {404: "Not found", 405: "Method not allowed"}
+_SENTENCES = {404: "Not found", 405: "Method not allowed", 500: "Internal server error"}
+"""What says no more than the status does, and than the title of its page."""
 
 
 class Refused(Exception):
@@ -95,7 +96,8 @@ def error_response(
     response: Response
     if wants_page(scope):
         again = scope["method"] == "GET" and status in (429, 500, 503)
-        context = {"status": status, "sentence": sentence, "again": again}
+        says_more = sentence if sentence != _SENTENCES.get(status) else None
+        context = {"status": status, "sentence": says_more, "again": again}
         response = page("error.html", scope, context, status)
     else:
         response = JSONAnswer({"error": sentence} | ({"details": details} if details else {}), status)

@@ -1,22 +1,24 @@
 """How a page speaks: its language, and the formats of money, numbers and times that go with it."""
 
 import gettext
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_datetime, format_timedelta
 from babel.lists import format_list
-from babel.numbers import format_currency, format_decimal
+from babel.numbers import format_currency, format_decimal, get_currency_symbol
 
 from cartapp.catalogue import TEXTS
 
 from .sentences import BROWSER, LABELS, recognised
 
 CURRENCY = "USD"
+_ISOLATE, _END_ISOLATE = "\N{LEFT-TO-RIGHT ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 LOCALES = Path(__file__).parent / "locales"
 
 
@@ -41,7 +43,12 @@ class Wording:
 
     def money(self, cents: int) -> str:
         """An amount in the shop's currency."""
-        return format_currency(Decimal(cents).scaleb(-2), CURRENCY, locale=self.locale)
+        amount = format_currency(Decimal(cents).scaleb(-2), CURRENCY, locale=self.locale)
+        if self.direction == "ltr":
+            return amount
+        # Between Arabic words the dollar sign would stray from the letters before it, were they not isolated.
+        symbol = get_currency_symbol(CURRENCY, self.locale)
+        return amount.replace(symbol, f"{_ISOLATE}{symbol}{_END_ISOLATE}")
 
     def number(self, number: int) -> str:
         """A whole number."""
@@ -90,7 +97,7 @@ class Wording:
         """What a language is called in this one; its tag when nobody knows."""
         try:
             return Locale.parse(tag, sep="-").get_display_name(self.locale) or tag
-        except (LookupError, ValueError):  # babel.UnknownLocaleError is not among the former
+        except (UnknownLocaleError, ValueError):
             return tag
 
     def _value(self, name: str, value: str) -> str:
@@ -98,7 +105,8 @@ class Wording:
             case "field":
                 return self.label(value)
             case "fields":
-                return format_list([self.label(field) for field in value.split("|")], locale=self.locale)
+                labels = [self.label(field) for field in re.split(r",? and |, ", value)]
+                return format_list(labels, locale=self.locale)
             case "product":
                 return self.product(value)
             case "time":
