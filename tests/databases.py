@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, MetaData, Table, delete
 
 from cartapp.accounts.tables import METADATA
 from cartapp.catalogue.tables import PRODUCTS
-from cartapp.schema import ShopDatabase, head
+from cartapp.schema import VERSION_TABLE, ShopDatabase, head
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE
 
@@ -25,6 +25,25 @@ def emptied(url: str) -> str:
     async def run() -> None:
         database = Database(url, timeout=20)
         await database.run(drop)
+        await database.close()
+
+    asyncio.run(run())
+    return url
+
+
+def drop_all(connection: Connection) -> None:
+    """Drop all tables of accounts and catalogue, and what says that they are there."""
+    for table in [PRODUCTS, *reversed(METADATA.sorted_tables)]:
+        table.drop(connection, checkfirst=True)
+    Table(VERSION_TABLE, MetaData()).drop(connection, checkfirst=True)
+
+
+def without_schema(url: str) -> str:
+    """The URL, without the tables of accounts and catalogue."""
+
+    async def run() -> None:
+        database = Database(url, timeout=20)
+        await database.run(drop_all)
         await database.close()
 
     asyncio.run(run())

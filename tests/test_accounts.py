@@ -1,12 +1,10 @@
-"""Users, passwords and limits, on a real database."""
+"""Users, passwords and limits, on each engine."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from cartapp.accounts import (
@@ -21,8 +19,9 @@ from cartapp.accounts import (
 from cartapp.accounts.attempts import KNOWN_FOR, network_of
 from cartapp.accounts.passwords import MAX_BYTES, SHOP_WORDS, Passwords, check_new, words_of
 
-from .accounts import ELSEWHERE, EMAIL, HERE, NAME, PASSWORD, House, opened, url_in
+from .accounts import ELSEWHERE, EMAIL, HERE, NAME, PASSWORD, House, opened
 from .conftest import ManualClock
+from .databases import DATABASES, with_schema
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +29,14 @@ OTHER = "another phrase of mine"
 WRONG = "not the right phrase"
 
 
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest) -> str:
+    return with_schema(DATABASES[request.param](request))
+
+
 @pytest.fixture
-async def house(tmp_path: Path, clock: ManualClock) -> AsyncIterator[House]:
-    async with opened(url_in(tmp_path)) as database:
+async def house(url: str, clock: ManualClock) -> AsyncIterator[House]:
+    async with opened(url) as database:
         yield House(database, clock)
 
 
@@ -118,12 +122,7 @@ async def test_the_hash_is_argon2id_with_the_recommended_parameters() -> None:
 
 async def test_a_hash_with_weaker_parameters_is_renewed_at_the_next_log_in(house: House) -> None:
     made = await house.alice()
-    weak = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
-    await house.database.run(
-        lambda connection: connection.execute(
-            text("UPDATE cart_user SET password_hash = :weak"), {"weak": weak}
-        )
-    )
+    house.accounts.passwords = Passwords()
     again = await house.alice()
     renewed = await house.accounts.user(again.user.id)
     assert renewed is not None
@@ -170,8 +169,8 @@ async def test_accents_may_be_encoded_in_two_ways(house: House) -> None:
         await house.accounts.register("jose\u0301@example.com", "José", PASSWORD, client=HERE)
 
 
-async def test_of_two_registrations_at_once_one_succeeds(tmp_path: Path, clock: ManualClock) -> None:
-    async with opened(url_in(tmp_path)) as one, opened(url_in(tmp_path)) as two:
+async def test_of_two_registrations_at_once_one_succeeds(url: str, clock: ManualClock) -> None:
+    async with opened(url) as one, opened(url) as two:
         houses = [House(database, clock) for database in (one, two)] * 3
         answers = await asyncio.gather(
             *(house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE) for house in houses),
@@ -280,8 +279,8 @@ async def test_an_account_that_does_not_exist_is_limited_like_one_that_does(hous
     assert known == unknown
 
 
-async def test_of_many_attempts_at_once_no_more_are_let_through(tmp_path: Path, clock: ManualClock) -> None:
-    async with opened(url_in(tmp_path)) as one, opened(url_in(tmp_path)) as two:
+async def test_of_many_attempts_at_once_no_more_are_let_through(url: str, clock: ManualClock) -> None:
+    async with opened(url) as one, opened(url) as two:
         houses = [House(database, clock) for database in (one, two)] * 12
         answers = await asyncio.gather(
             *(guess(house, client=f"10.0.{i}.1") for i, house in enumerate(houses))
@@ -355,8 +354,8 @@ def test_networks(address: str, network: str) -> None:
 
 
 @pytest.mark.parametrize(("limit", "wait"), [(Limit(1, 1), 1), (Limit(3, 86400), 28800)])
-async def test_limits_of_other_sizes(tmp_path: Path, clock: ManualClock, limit: Limit, wait: int) -> None:
-    async with opened(url_in(tmp_path)) as database:
+async def test_limits_of_other_sizes(url: str, clock: ManualClock, limit: Limit, wait: int) -> None:
+    async with opened(url) as database:
         house = House(database, clock, limit)
         assert [await guess(house) for _ in range(limit.count)] == ["InvalidCredentials"] * limit.count
         with pytest.raises(TooManyAttempts) as refusal:

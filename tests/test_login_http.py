@@ -1,20 +1,20 @@
 """Log-in over HTTP: `cart serve` with two workers, for each kind of place that sessions can be kept in."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+from sqlalchemy import make_url, update
 
 from cartapp.accounts import UserAdministration
+from cartapp.accounts.tables import REMEMBER_ME
 
 from .accounts import opened
+from .databases import SERVERS, emptied, with_schema
 from .running import Shop, running_shop
 from .shop import EMPTY, KEYBOARD
 
@@ -33,11 +33,9 @@ class House:
 
     shop: Shop
     backend: str
+    url: str
+    """Of the accounts' database."""
     secrets: set[str]
-
-    @property
-    def database(self) -> Path:
-        return self.shop.folder / "data" / "cart.db"
 
     def client(self, cookies: dict[str, str] | None = None) -> httpx.AsyncClient:
         """A browser; everything secret that it is given or sends is noted."""
@@ -85,27 +83,33 @@ class House:
         assert answer.status_code == 200, answer.text
         return client
 
-    def age_tokens(self, seconds: int) -> None:
+    async def age_tokens(self, seconds: int) -> None:
         """Let the validators have been made earlier."""
-        with closing(sqlite3.connect(self.database, timeout=20)) as database, database:
-            database.execute("UPDATE cart_remember_me SET rotated = rotated - ?", [seconds * 1000])
+        earlier = update(REMEMBER_ME).values(rotated=REMEMBER_ME.c.rotated - seconds * 1000)
+        async with opened(self.url) as database:
+            await database.run(lambda connection: connection.execute(earlier))
 
     async def operator(self, deed: str, *arguments: str) -> None:
         """What `cart users` does, beside the server."""
-        async with opened(f"sqlite:///{self.database}") as database:
+        async with opened(self.url) as database:
             await getattr(UserAdministration(database), deed)(*arguments)
 
 
-@pytest.fixture(scope="module", params=["file", "database", "cookie"])
+@pytest.fixture(scope="module", params=["file", "cookie", "database", *SERVERS])
 def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Users in SQLite; or, with the name of another engine, users and sessions there."""
+    folder = tmp_path_factory.mktemp(request.param)
+    backend, url = request.param, f"sqlite:///{folder}/data/cart.db"
+    if request.param in SERVERS:
+        backend, url = "database", with_schema(emptied(request.getfixturevalue(SERVERS[request.param]).url))
     settings = {
-        "CART_SESSION_BACKEND": request.param,
+        "CART_SESSION_BACKEND": backend,
+        "DATABASE_URL": url,
         "CART_SECRET_KEY": SECRET,
         "CART_LOG_LEVEL": "DEBUG",
     }
-    folder = tmp_path_factory.mktemp(request.param)
     with running_shop(folder, settings, workers=2) as shop:
-        yield House(shop, request.param, {SECRET})
+        yield House(shop, backend, url, {SECRET, *filter(None, [make_url(url).password])})
 
 
 async def is_in(client: httpx.AsyncClient) -> bool:
@@ -403,7 +407,7 @@ async def test_theft(house: House) -> None:
     other = await house.log_in(email, remember=True)
     thief, victim = house.copy(client, "remember_me"), house.copy(client, "remember_me")
     assert await is_in(thief)
-    house.age_tokens(60)
+    await house.age_tokens(60)
     assert not await is_in(victim)
     assert [await is_in(one) for one in (thief, client, other)] == [False, False, True]
     assert not await is_in(house.copy(thief, "remember_me"))

@@ -5,38 +5,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import Connection, inspect, text
 
 from cartapp.accounts import EmailTaken, InvalidCredentials, LoggedIn, TooManyAttempts
-from cartapp.accounts.tables import METADATA
 from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
-from cartapp.catalogue.tables import PRODUCTS
-from cartapp.schema import VERSION_TABLE, SchemaOutdated, ShopDatabase, head
-from cartapp.session.stores.engine import Database
+from cartapp.schema import SchemaOutdated, ShopDatabase, head
 from cartapp.settings import Settings, SettingsError
 from cartapp.start import prepare
 
 from .accounts import EMAIL, HERE, PASSWORD, House, made
 from .conftest import ManualClock
-from .databases import DATABASES, SERVERS
+from .databases import DATABASES, SERVERS, without_schema
 
 pytestmark = pytest.mark.anyio
 
 SECRET = "mZ4pQ8sT1vW7yB3eH6kN9rU2xA5dG0jL_-cFiXoYqEw"
 UNICODE = "Жозе 🦊 O'Brien"
-
-
-def drop_all(connection: Connection) -> None:
-    for table in [PRODUCTS, *reversed(METADATA.sorted_tables)]:
-        table.drop(connection, checkfirst=True)
-    if inspect(connection).has_table(VERSION_TABLE):
-        connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
-
-
-async def _empty(url: str) -> None:
-    database = Database(url, timeout=20)
-    await database.run(drop_all)
-    await database.close()
 
 
 async def _upgrade(url: str) -> None:
@@ -56,9 +39,7 @@ async def shop(url: str) -> AsyncIterator[ShopDatabase]:
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest) -> str:
     """Of a database without tables of ours."""
-    found = DATABASES[request.param](request)
-    asyncio.run(_empty(found))
-    return found
+    return without_schema(DATABASES[request.param](request))
 
 
 @pytest.fixture
@@ -87,8 +68,7 @@ async def test_the_schema(database: ShopDatabase) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_start_is_refused_while_a_server_is_behind(request: pytest.FixtureRequest, server: str) -> None:
-    url = DATABASES[server](request)
-    asyncio.run(_empty(url))
+    url = without_schema(DATABASES[server](request))
     settings = Settings(database_url=url, session_backend="memory", secret_key=SECRET)
     with pytest.raises(SettingsError, match=r"DATABASE_URL must name .* run `cart db upgrade`"):
         prepare(settings)

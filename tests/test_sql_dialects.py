@@ -1,17 +1,31 @@
 """URLs and their drivers, and the statements for SQL Server, which no server here can try."""
 
+import re
 import sys
+from io import StringIO
+from itertools import product
+from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import make_url
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.elements import ClauseElement
 
+from cartapp import schema
+from cartapp.accounts.tables import METADATA
+from cartapp.catalogue import BUILT_IN, Catalogue
+from cartapp.catalogue.tables import PRODUCTS
 from cartapp.session.errors import InvalidStoreURL, MissingDriver, StoreUnavailable
 from cartapp.session.stores import open_store, sql
 from cartapp.session.stores.dialects import dialect_of
 from cartapp.session.stores.engine import Database
 
+from .accounts import HERE, PASSWORD, House, opened
+from .conftest import ManualClock
 from .servers.process import free_port
 
 pytestmark = pytest.mark.anyio
@@ -70,9 +84,13 @@ def test_a_url_that_cannot_be_used_is_refused_without_being_repeated(url: str) -
     assert f"{SECRET}@" not in str(raised.value)
 
 
+MSSQL: Any = make_url("mssql+mssqlpython://").get_dialect()()
+MSSQL.server_version_info = (14, 0)  # SQL Server 2017; otherwise the first connection would tell
+MSSQL._setup_version_attributes()
+
+
 def compiled(statement: ClauseElement) -> str:
-    dialect = make_url("mssql+mssqlpython://").get_dialect()()
-    return " ".join(str(statement.compile(dialect=dialect)).split())
+    return " ".join(str(statement.compile(dialect=MSSQL)).split())
 
 
 def test_the_table_of_sql_server() -> None:
@@ -103,6 +121,78 @@ def test_the_statements_of_sql_server() -> None:
         "DELETE FROM cart_session WHERE cart_session.skey = :seen_key "
         "AND cart_session.version = :seen_version AND cart_session.last_used = :seen_use"
     )
+
+
+def test_the_migrations_of_sql_server() -> None:
+    written = StringIO()
+    options = {"as_sql": True, "output_buffer": written}
+    context = MigrationContext.configure(dialect=MSSQL, opts=options)
+    revision = ScriptDirectory.from_config(schema._config()).get_revision("head")
+    assert revision is not None
+    with Operations.context(context):
+        revision.module.upgrade()
+    made = " ".join(written.getvalue().split())
+    for table in [*METADATA.tables, PRODUCTS.name]:
+        assert f"CREATE TABLE {table} (" in made
+    assert "email NVARCHAR(254) NOT NULL" in made
+    assert "description NVARCHAR(1000) NOT NULL" in made
+    assert "disabled BIT NOT NULL" in made
+    assert "CONSTRAINT cart_user_email UNIQUE (email_key)" in made
+    assert "FOREIGN KEY(user_id) REFERENCES cart_user (id) ON DELETE CASCADE" in made
+    assert "CREATE INDEX cart_login_expires ON cart_login (expires);" in made
+    assert "IDENTITY" not in made  # the numbers are our own
+
+
+async def test_the_statements_of_the_accounts_for_sql_server(tmp_path: Path, clock: ManualClock) -> None:
+    """Each one that a tour through accounts and catalogue makes is written for SQL Server as well."""
+    made: set[str] = set()
+
+    def note(_: Connection, statement: object, *args: object) -> None:
+        if isinstance(statement, ClauseElement):
+            made.add(compiled(statement))
+
+    event.listen(Engine, "before_execute", note)
+    try:
+        await tour(f"sqlite:///{tmp_path}/cart.db", clock)
+    finally:
+        event.remove(Engine, "before_execute", note)
+    for verb, table in product(("SELECT", "INSERT", "UPDATE", "DELETE"), METADATA.tables):
+        assert [one for one in made if one.startswith(verb) and f" {table}" in one], (verb, table)
+    for statement in made:
+        assert not re.search(r"\b(LIMIT|TRUE|FALSE|RETURNING|NULLS)\b", statement, re.IGNORECASE), statement
+    (page,) = [one for one in made if "OFFSET" in one]
+    assert page.endswith(
+        "FROM cart_product ORDER BY cart_product.place, cart_product.id "
+        "OFFSET :param_1 ROWS FETCH FIRST :param_2 ROWS ONLY"
+    )
+    assert [one for one in made if "AND cart_user.disabled = 0 WHERE" in one]
+
+
+async def tour(url: str, clock: ManualClock) -> None:
+    """Everything that accounts, their operator and the catalogue do with the database, once."""
+    async with opened(url) as database:
+        house = House(database, clock)
+        begun = await house.alice(remember=True)
+        assert begun.token is not None
+        assert await house.is_in(begun)
+        found = await house.accounts.recognise(begun.token, client=HERE)
+        assert found is not None
+        clock.advance(60)
+        assert await house.accounts.recognise(begun.token, client=HERE) is None
+        begun = await house.alice(remember=True)
+        await house.accounts.end_other_logins(begun.user.id, begun.login_id)
+        await house.accounts.change_name(begun.user.id, "Alice Miller")
+        await house.accounts.change_email(begun.user.id, "new@example.com", PASSWORD, client=HERE)
+        again = await house.accounts.change_password(begun.user.id, PASSWORD, "another phrase", client=HERE)
+        await house.accounts.log_out(again.login_id, begun.token, user_id=again.user.id)
+        await house.operator.set_password("new@example.com", PASSWORD)
+        await house.operator.disable("new@example.com")
+        await house.operator.enable("new@example.com")
+        await house.operator.remove("new@example.com")
+        await house.accounts.purge(clock())
+        catalogue = Catalogue(database)
+        await catalogue.replace(BUILT_IN)
+        assert await catalogue.page(2, 20) == list(BUILT_IN[20:])
 
 
 async def test_the_driver_of_sql_server_is_there_and_gives_up_in_time() -> None:

@@ -16,15 +16,29 @@ from cartapp.session.record import now
 
 from .accounts import EMAIL, HERE, NAME, PASSWORD, House, opened
 from .commands import CLI, PATIENCE, Cart, Result, environment, on_terminal, run
+from .databases import DATABASES, SERVERS, with_schema, without_schema
 from .surroundings import enter, names
 
-URL = "sqlite:///data/cart.db"
 OTHER = "another phrase of mine"
+
+on_every_engine = pytest.mark.parametrize("url", DATABASES, indirect=True)
 
 
 @pytest.fixture
-def cart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
+def url(request: pytest.FixtureRequest) -> str:
+    """Of a database without users; of the default's file, where the test names no engine."""
+    if not hasattr(request, "param"):
+        return "sqlite:///data/cart.db"
+    return with_schema(DATABASES[request.param](request))
+
+
+@pytest.fixture
+def cart(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cart:
     enter(tmp_path, monkeypatch)
+    if url != "sqlite:///data/cart.db":
+        monkeypatch.setenv("DATABASE_URL", url)
     return Cart(monkeypatch, capsys)
 
 
@@ -48,9 +62,9 @@ def add(cart: Cart, given: Given, email: str = EMAIL, password: bytes = PASSWORD
     return cart("users", "add", email, "--name", NAME, "--password-stdin")
 
 
-def log_in(password: str = PASSWORD) -> LoggedIn | None:
+def log_in(url: str, password: str = PASSWORD) -> LoggedIn | None:
     async def attempt() -> LoggedIn | None:
-        async with opened(URL) as database:
+        async with opened(url) as database:
             try:
                 return await House(database, now).accounts.log_in(
                     EMAIL, password, client=HERE, remember=False
@@ -61,15 +75,16 @@ def log_in(password: str = PASSWORD) -> LoggedIn | None:
     return asyncio.run(attempt())
 
 
-def is_in(made: LoggedIn) -> bool:
+def is_in(url: str, made: LoggedIn) -> bool:
     async def ask() -> bool:
-        async with opened(URL) as database:
+        async with opened(url) as database:
             return await House(database, now).is_in(made)
 
     return asyncio.run(ask())
 
 
-def test_a_user_is_added_and_listed(cart: Cart, given: Given) -> None:
+@on_every_engine
+def test_a_user_is_added_and_listed(cart: Cart, url: str, given: Given) -> None:
     assert (listed := cart("users", "list")).err == "There is no user.\n"
     assert listed.code == 0
     added = add(cart, given)
@@ -79,11 +94,12 @@ def test_a_user_is_added_and_listed(cart: Cart, given: Given) -> None:
     (user,) = cart("users", "list", "--json").json
     assert list(user) == ["id", "email", "name", "disabled", "created"]
     assert (user["email"], user["name"], user["disabled"]) == (EMAIL, NAME, False)
-    made = log_in()
+    made = log_in(url)
     assert made is not None
     assert made.user.id == user["id"]
 
 
+@on_every_engine
 def test_the_name_is_optional(cart: Cart, given: Given) -> None:
     given(PASSWORD.encode())
     assert cart("users", "add", "bob@example.com", "--password-stdin").code == 0
@@ -100,10 +116,12 @@ def test_the_name_is_optional(cart: Cart, given: Given) -> None:
         ("пароль моей жизни".encode(), "пароль моей жизни"),
     ],
 )
-def test_the_password_is_taken_as_it_comes(cart: Cart, given: Given, typed: bytes, kept: str) -> None:
+def test_the_password_is_taken_as_it_comes(
+    cart: Cart, url: str, given: Given, typed: bytes, kept: str
+) -> None:
     assert add(cart, given, password=typed).code == 0
-    assert log_in(kept)
-    assert log_in(kept + "!") is None
+    assert log_in(url, kept)
+    assert log_in(url, kept + "!") is None
 
 
 @pytest.mark.parametrize(
@@ -125,31 +143,34 @@ def test_what_is_refused(
     assert cart("users", "list", "--json").json == []
 
 
+@on_every_engine
 def test_an_address_is_taken_once(cart: Cart, given: Given) -> None:
     add(cart, given)
     again = add(cart, given, EMAIL.upper())
     assert (again.code, again.err) == (1, "There is an account with this e-mail address already.\n")
 
 
-def test_passwd_disable_enable_remove(cart: Cart, given: Given) -> None:
+@on_every_engine
+def test_passwd_disable_enable_remove(cart: Cart, url: str, given: Given) -> None:
     add(cart, given)
-    made = log_in()
+    made = log_in(url)
     assert made is not None
     given(OTHER.encode())
     assert cart("users", "passwd", EMAIL, "--password-stdin").code == 0
-    assert (is_in(made), log_in()) == (False, None)
-    made = log_in(OTHER)
+    assert (is_in(url, made), log_in(url)) == (False, None)
+    made = log_in(url, OTHER)
     assert made is not None
     assert cart("users", "disable", EMAIL).code == 0
     assert "disabled" in cart("users", "list").out
-    assert (is_in(made), log_in(OTHER)) == (False, None)
+    assert (is_in(url, made), log_in(url, OTHER)) == (False, None)
     assert cart("users", "enable", EMAIL).code == 0
-    assert log_in(OTHER)
+    assert log_in(url, OTHER)
     assert cart("users", "remove", EMAIL, "--yes").code == 0
     assert cart("users", "list", "--json").json == []
-    assert log_in(OTHER) is None
+    assert log_in(url, OTHER) is None
 
 
+@on_every_engine
 @pytest.mark.parametrize(
     "deed", [["disable"], ["enable"], ["remove", "--yes"], ["passwd", "--password-stdin"]]
 )
@@ -184,13 +205,13 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def test_it_asks_on_a_terminal_and_shows_nothing_of_the_password(cart: Cart) -> None:
+def test_it_asks_on_a_terminal_and_shows_nothing_of_the_password(cart: Cart, url: str) -> None:
     code, shown = add_on_terminal(PASSWORD, OTHER, PASSWORD, PASSWORD)
     assert (code, "do not match" in shown, PASSWORD in shown) == (0, True, False)
-    assert log_in()
+    assert log_in(url)
     code, shown = on_terminal("users", "remove", EMAIL, answer="n\n")
     assert (code, "Nothing was changed" in shown) == (1, True)
-    assert log_in()
+    assert log_in(url)
 
 
 def test_without_a_terminal_it_says_how(cart: Cart) -> None:
@@ -201,11 +222,25 @@ def test_without_a_terminal_it_says_how(cart: Cart) -> None:
     assert names() == []
 
 
-def test_the_schema_is_shown_and_brought_up_to_date(cart: Cart) -> None:
-    assert "none; `cart db upgrade` brings it to 0001" in cart("db", "current").out
+@on_every_engine
+def test_the_schema_is_shown_and_brought_up_to_date(cart: Cart, url: str) -> None:
+    without_schema(url)
+    assert (
+        cart("db", "current").out == "The schema is at revision none; `cart db upgrade` brings it to 0001.\n"
+    )
     assert cart("db", "upgrade").out == "The schema is at revision 0001.\n"
     assert cart("db", "current").out == "The schema is at revision 0001, the newest.\n"
-    assert cart("db", "upgrade").code == 0
+    again = cart("db", "upgrade")
+    assert (again.code, again.out, again.err) == (0, "The schema is at revision 0001.\n", "")
+
+
+@pytest.mark.parametrize("url", SERVERS, indirect=True)
+def test_a_server_without_the_schema_is_one_sentence(cart: Cart, url: str, given: Given) -> None:
+    without_schema(url)
+    for refused in (cart("users", "list"), add(cart, given)):
+        assert (refused.code, refused.out) == (1, "")
+        assert refused.err.endswith("must be at 0001: run `cart db upgrade`.\n")
+        assert len(refused.err.splitlines()) == 1
 
 
 def test_a_database_that_cannot_be_had_is_one_sentence(cart: Cart, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +252,7 @@ def test_a_database_that_cannot_be_had_is_one_sentence(cart: Cart, monkeypatch: 
     assert cart("users", "list").err.startswith("DATABASE_URL cannot be used")
 
 
+@on_every_engine
 def test_a_catalogue_is_loaded(cart: Cart) -> None:
     Path("shop.csv").write_text(
         "id,name,price,description\n2,Hub,49.99,Seven ports\n1,Desk,100,\n", encoding="utf-8"

@@ -21,9 +21,11 @@ from .users import User
 class UserAdministration:
     """The users of one database."""
 
-    def __init__(self, database: ShopDatabase, *, clock: Clock = now) -> None:
+    def __init__(
+        self, database: ShopDatabase, *, passwords: Passwords | None = None, clock: Clock = now
+    ) -> None:
         self._database = database
-        self._passwords = Passwords()
+        self._passwords = passwords or Passwords()
         self._clock = clock
 
     async def add(self, email: str, name: str, password: str) -> User:

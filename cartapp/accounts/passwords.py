@@ -34,25 +34,33 @@ class Passwords:
     `checks` counts verifications, those for users that do not exist included.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hasher: PasswordHasher = _hasher) -> None:
+        self._hasher = hasher
         self.checks = 0
         _common()
-        _nobodys()
+        _nobodys(hasher)
 
     async def hash(self, password: str) -> str:
         """The argon2id hash, in the PHC string format."""
-        return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, password)
+        return await asyncio.get_running_loop().run_in_executor(_threads, self._hasher.hash, password)
 
     async def verify(self, kept: str | None, password: str) -> bool:
         """Whether this is the password of the hash; None costs the same work and is never right."""
         self.checks += 1
         loop = asyncio.get_running_loop()
-        right = await loop.run_in_executor(_threads, _is_right, kept or _nobodys(), password)
+        known = kept or _nobodys(self._hasher)
+        right = await loop.run_in_executor(_threads, self._is_right, known, password)
         return right and kept is not None
 
     def is_outdated(self, kept: str) -> bool:
         """Whether the hash was made with other parameters than today's."""
-        return _hasher.check_needs_rehash(kept)
+        return self._hasher.check_needs_rehash(kept)
+
+    def _is_right(self, kept: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(kept, password)
+        except (VerifyMismatchError, InvalidHashError):
+            return False
 
 
 def check_new(password: str, *, words: Iterable[str] = ()) -> None:
@@ -81,13 +89,6 @@ def _without(password: str, words: Iterable[str]) -> str:
     return password
 
 
-def _is_right(kept: str, password: str) -> bool:
-    try:
-        return _hasher.verify(kept, password)
-    except (VerifyMismatchError, InvalidHashError):
-        return False
-
-
 @cache
 def _common() -> frozenset[str]:
     text = Path(__file__).with_name("common_passwords.txt").read_text(encoding="ascii")
@@ -95,6 +96,6 @@ def _common() -> frozenset[str]:
 
 
 @cache
-def _nobodys() -> str:
+def _nobodys(hasher: PasswordHasher) -> str:
     """A hash that no password fits: what is verified when there is no user."""
-    return _hasher.hash(secrets.token_bytes(32))
+    return hasher.hash(secrets.token_bytes(32))
