@@ -55,7 +55,7 @@ def catalog(language: str) -> Catalog:
 
 def said(message: Message) -> list[str]:
     """Everything that a message may become."""
-    return [message.string] if isinstance(message.string, str) else list(message.string)
+    return [message.string] if isinstance(message.string, str) else list(message.string or ())
 
 
 def holes(text: str) -> set[str]:
@@ -111,7 +111,8 @@ def refusals(form: type[Input]) -> set[str]:
     """What is said of each field with something wrong in it, and of those that are missing."""
     found: set[str] = set()
     for field in form.model_fields:
-        for wrong in (None, [], "", "\x00", "x" * 20_000, "-1"):
+        wrongs: tuple[object, ...] = (None, [], "", "\x00", "x" * 20_000, "-1")
+        for wrong in wrongs:
             try:
                 validated(form, {**dict.fromkeys(form.model_fields, "1"), field: wrong})
             except Refused as refused:

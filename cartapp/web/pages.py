@@ -42,11 +42,21 @@ async def shop_page(
 
 
 async def cart_page(
-    request: Request, session: Session, problem: Refused | None = None, _fields: Any = None
+    request: Request,
+    session: Session,
+    problem: Refused | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The cart, with its forms."""
+    """The cart, with its forms; after a refusal, what was typed into the one of that product."""
     flashes = await take_flashes(session, FLASH_OF_CART)
-    context = {"cart": cart_of(session), "expired": has_expired(request, session), "flashes": flashes}
+    typed_one = typed(fields, ("quantity",))
+    context = {
+        "cart": cart_of(session),
+        "expired": has_expired(request, session),
+        "refused": request.path_params.get("product_id") if problem and typed_one else None,
+        "typed": typed_one.get("quantity"),
+        "flashes": flashes,
+    }
     return rendered("cart.html", request, session, context, problem)
 
 

@@ -65,6 +65,7 @@ async def submitted(
         await act(validated(model, fields))
         await session.save()
     except REFUSALS as error:
+        session.revert()  # what the form had recorded until then is not done by showing it again
         return await again(request, session, refusal(request, error), fields)
     return RedirectResponse(then, 303)
 
