@@ -3,6 +3,7 @@
 import pytest
 
 pytest_plugins = [
+    "tests.evidence",
     "tests.servers.firebird",
     "tests.servers.mariadb",
     "tests.servers.memcached",

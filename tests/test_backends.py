@@ -91,6 +91,7 @@ def test_the_curl_tour(shop: Shop, tmp_path: Path) -> None:
 # -- races --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(1)
 @server_side
 async def test_two_hundred_adds_of_one_product(shop: Shop) -> None:
     async with shop.client() as client:
@@ -104,6 +105,7 @@ async def test_two_hundred_adds_of_one_product(shop: Shop) -> None:
     assert cart["total"] == 15998.0
 
 
+@pytest.mark.promise(1)
 @server_side
 async def test_twenty_products_at_once(shop: Shop) -> None:
     async with shop.client() as client:
@@ -118,6 +120,7 @@ async def test_twenty_products_at_once(shop: Shop) -> None:
     assert sorted(item["product_id"] for item in cart["items"]) == list(range(1, 21))
 
 
+@pytest.mark.promise(1)
 @server_side
 async def test_two_hundred_visits_are_counted_once_each(shop: Shop) -> None:
     async with shop.client() as client:
@@ -126,6 +129,7 @@ async def test_two_hundred_visits_are_counted_once_each(shop: Shop) -> None:
     assert sorted(answer.json()["visit_count"] for answer in answers) == list(range(1, 201))
 
 
+@pytest.mark.promise(3)
 @server_side
 async def test_one_flash_for_ten_pages(shop: Shop) -> None:
     async with shop.client() as client:
@@ -135,6 +139,7 @@ async def test_one_flash_for_ten_pages(shop: Shop) -> None:
     assert sum("Profile updated successfully" in page.text for page in pages) == 1
 
 
+@pytest.mark.promise(2)
 @server_side
 async def test_an_id_given_up_amid_fifty_writers_stays_dead(shop: Shop) -> None:
     async with shop.client() as client:
@@ -164,6 +169,7 @@ async def test_an_id_given_up_amid_fifty_writers_stays_dead(shop: Shop) -> None:
 # -- ids ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(5)
 async def test_an_id_from_outside_is_never_adopted(shop: Shop) -> None:
     unknown = new_id()
     async with shop.client() as client:
@@ -180,6 +186,7 @@ async def test_an_id_from_outside_is_never_adopted(shop: Shop) -> None:
             assert stranger.cookies["cart_session"] not in (unknown, known, *values)
 
 
+@pytest.mark.promise(4)
 async def test_what_people_see_of_a_session_lets_nobody_in(shop: Shop) -> None:
     async with shop.client() as client, shop.client() as stranger:
         user = await registered(client)
@@ -192,6 +199,7 @@ async def test_what_people_see_of_a_session_lets_nobody_in(shop: Shop) -> None:
             assert (answer.status_code, user["email"] in answer.text) == (status, status == 200)
 
 
+@pytest.mark.promise(5)
 async def test_a_new_id_with_log_in_password_and_log_out(shop: Shop) -> None:
     async with shop.client() as client, shop.client() as late:
         await begun(client)
@@ -214,6 +222,7 @@ async def test_a_new_id_with_log_in_password_and_log_out(shop: Shop) -> None:
 # -- what it costs ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(7)
 @redis
 async def test_commands_of_each_kind_of_request(shop: Shop, request: pytest.FixtureRequest) -> None:
     server = server_of(request)
@@ -238,6 +247,7 @@ async def test_commands_of_each_kind_of_request(shop: Shop, request: pytest.Fixt
         assert await cost("GET", "/visit-counter") == change
 
 
+@pytest.mark.promise(8)
 @redis
 async def test_every_key_has_a_ttl(shop: Shop, request: pytest.FixtureRequest) -> None:
     server = server_of(request)

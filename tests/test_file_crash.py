@@ -116,6 +116,7 @@ async def found(folder: Path) -> Record | None:
     return record
 
 
+@pytest.mark.promise(9, backend="file")
 @pytest.mark.parametrize("operation", WRITES)
 def test_a_process_killed_at_any_call_leaves_the_old_record_or_the_new(
     tmp_path: Path, operation: str
@@ -137,6 +138,7 @@ def test_a_process_killed_at_any_call_leaves_the_old_record_or_the_new(
     assert left[-1] == after
 
 
+@pytest.mark.promise(9, backend="file")
 @pytest.mark.parametrize("operation", WRITES)
 def test_an_error_of_any_call_is_an_outage_that_leaves_nothing_behind(tmp_path: Path, operation: str) -> None:
     before, _, after = WRITES[operation]

@@ -114,6 +114,7 @@ async def test_a_cancelled_write_is_finished_or_not_begun(
     await afterwards.close()
 
 
+@pytest.mark.promise(1, backend="file")
 async def test_increments_of_four_processes_are_all_kept(folder: Path) -> None:
     store = FileStore(folder)
     record = make_record(now(), data=b"0")
@@ -129,6 +130,7 @@ async def test_increments_of_four_processes_are_all_kept(folder: Path) -> None:
     await store.close()
 
 
+@pytest.mark.promise(2, backend="file")
 async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(folder: Path) -> None:
     store = FileStore(folder)
     records = [make_record(now()) for _ in range(30)]

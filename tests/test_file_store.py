@@ -161,6 +161,7 @@ STRANGE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.promise(10, backend="file")
 @pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
 async def test_what_is_no_record_is_unreadable_and_left_alone(
     store: FileStore,
@@ -185,6 +186,7 @@ async def test_what_is_no_record_is_unreadable_and_left_alone(
     assert record.key in caplog.text
 
 
+@pytest.mark.promise(10, backend="file")
 async def test_no_part_of_a_record_is_a_record(store: FileStore, folder: Path, stored: Record) -> None:
     path = file_of(folder, stored)
     whole = path.read_bytes()
@@ -281,6 +283,7 @@ async def test_purge_removes_unreadable_files_when_their_time_has_come(
     assert [line.levelno for line in caplog.records] == [logging.WARNING]
 
 
+@pytest.mark.promise(12, backend="file")
 async def test_purge_touches_nothing_that_is_not_its_own(
     store: FileStore, folder: Path, stored: Record
 ) -> None:
@@ -336,6 +339,7 @@ async def test_a_file_in_the_folders_place_makes_the_store_unavailable(
             await call
 
 
+@pytest.mark.promise(9, backend="file")
 async def test_a_write_that_breaks_off_leaves_the_old_record_and_nothing_else(
     store: FileStore, folder: Path, stored: Record
 ) -> None:

@@ -240,6 +240,7 @@ async def test_who_only_reads_gets_no_cookie() -> None:
             assert (answer.status_code, "Set-Cookie" in answer.headers) == (200, False)
 
 
+@pytest.mark.promise(6, backend="file")
 async def test_a_store_out_of_reach(tmp_path: Path) -> None:
     folder = tmp_path / "sessions"
     async with shop(session_backend="file", session_path=str(folder)) as client:

@@ -119,6 +119,7 @@ async def test_the_record_travels_in_the_cookie(clock: ManualClock) -> None:
     assert b"cart" not in urlsafe_b64decode(later + "==")
 
 
+@pytest.mark.promise(5, backend="cookie")
 async def test_every_character_of_a_cookie_counts(clock: ManualClock) -> None:
     layer = CookieLayer(clock)
     cookie = await layer.store(None, a=1)
@@ -131,6 +132,7 @@ async def test_every_character_of_a_cookie_counts(clock: ManualClock) -> None:
         assert await layer.read(cookie[:at] + swapped + cookie[at + 1 :]) == {}
 
 
+@pytest.mark.promise(10, backend="cookie")
 async def test_other_values_are_refused(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     old, new = new_secret(), new_secret()
     cookie = await CookieLayer(clock, old).store(None, a=1)
@@ -152,6 +154,7 @@ async def test_other_values_are_refused(clock: ManualClock, caplog: pytest.LogCa
     assert await CookieLayer(clock, old).read("A" * 100_000) == {}
 
 
+@pytest.mark.promise(8, backend="cookie")
 async def test_expiry_is_inside(clock: ManualClock) -> None:
     layer = CookieLayer(clock)
     cookie = await layer.store(None, a=1)
@@ -181,6 +184,7 @@ async def test_keep_alive_and_renewal_change_the_cookie(clock: ManualClock) -> N
     assert visit.cookie() is None
 
 
+@pytest.mark.promise(11, backend="cookie")
 async def test_a_cookie_never_passes_4096_bytes(clock: ManualClock) -> None:
     layer = CookieLayer(clock)
     largest, cookie = 0, ""

@@ -21,7 +21,7 @@ from .servers.proxy import Proxy
 from .stores import make_record
 from .traffic import traffic
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="memcached")]
 
 TIMEOUT = 10.0  # enough for a busy machine: only a server that hangs is waited for in vain
 SHORT = 0.4

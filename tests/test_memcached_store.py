@@ -95,6 +95,7 @@ def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
 # -- economy ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(7, backend="memcached")
 async def test_operations_of_each_kind_of_request(
     server: MemcachedServer, store: MemcachedStore, clock: ManualClock
 ) -> None:
@@ -127,6 +128,7 @@ async def test_operations_of_each_kind_of_request(
     assert await layer.read(cookie) == {}
 
 
+@pytest.mark.promise(11, backend="memcached")
 async def test_requests_at_once_share_few_connections(server: MemcachedServer, record: Record) -> None:
     before = server.stats()["curr_connections"]
     store = open_store(server.url, pool_size=3, clock=lambda: record.created)
@@ -235,6 +237,7 @@ async def test_a_server_that_cannot_compare_keeps_no_sessions(record: Record) ->
 # -- what is no record --------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(10, backend="memcached")
 @pytest.mark.parametrize(
     "garbage",
     [b"", b"garbage", pickle.dumps({"cart": []}), b"[" * 10_000, b"\r\nEND\r\n", b"x" * 1_000_000],

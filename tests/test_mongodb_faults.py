@@ -22,6 +22,7 @@ from .traffic import traffic
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.promise(6, backend="mongodb"),
     # The driver leaves a socket to the garbage collector when it is cancelled while it connects.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]

@@ -162,6 +162,7 @@ async def test_who_saw_a_record_that_was_made_anew_cannot_write_it(store: MongoS
     assert not await store.delete(record.key, expected=replace(record, version=first))
 
 
+@pytest.mark.promise(10, backend="mongodb")
 @pytest.mark.parametrize(
     "change",
     [
@@ -259,6 +260,7 @@ async def test_a_session_in_use_is_not_purged(store: MongoStore, clock: ManualCl
 # -- economy ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(7, backend="mongodb")
 async def test_operations_of_each_kind_of_request(
     mongodb_server: MongoServer, store: MongoStore, record: Record, clock: ManualClock
 ) -> None:
@@ -292,6 +294,7 @@ async def test_operations_of_each_kind_of_request(
     assert await layer.read(cookie) == {}
 
 
+@pytest.mark.promise(11, backend="mongodb")
 async def test_more_requests_at_once_than_connections_wait(mongodb_server: MongoServer) -> None:
     store = open_store(mongodb_server.url, pool_size=2, timeout=10)
     record = make_record(now())

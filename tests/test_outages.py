@@ -153,6 +153,7 @@ def shop(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sho
 # -- what happens to them -----------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize("place", WITH_SERVER, indirect=True)
 async def test_a_server_restarted_under_load(shop: Shop, place: Place) -> None:
     assert place.server is not None
@@ -166,6 +167,7 @@ async def test_a_server_restarted_under_load(shop: Shop, place: Place) -> None:
         assert all(shopper.vanished == 1 for shopper in everybody.shoppers)
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize("place", TWO, indirect=True)
 async def test_a_master_killed_under_load(
     shop: Shop, place: Place, record_property: Callable[[str, object], None]
@@ -185,6 +187,7 @@ async def test_a_master_killed_under_load(
     assert not any(shopper.vanished for shopper in everybody.shoppers)
 
 
+@pytest.mark.promise(6, 11)
 @pytest.mark.parametrize("place", ONE, indirect=True)
 async def test_a_server_that_hangs_under_load(shop: Shop, place: Place) -> None:
     # What memcached has in its memory stays there while it hangs.
@@ -195,6 +198,7 @@ async def test_a_server_that_hangs_under_load(shop: Shop, place: Place) -> None:
         await everybody.more(everybody.answered, 100)
 
 
+@pytest.mark.promise(9)
 async def test_a_process_killed_under_load(shop: Shop) -> None:
     async with crowd(shop, keeps="all") as everybody:
         for _ in range(2):

@@ -153,6 +153,7 @@ def masters(servers: Sequence[RedisServer]) -> list[RedisServer]:
     return [server for server in servers if server.has("role:master")]
 
 
+@pytest.mark.promise(6, backend="redis-sentinel")
 @BOTH_WAYS
 async def test_sentinels_promote_another_master(
     sentinels: RedisServers, kill: bool, record_property: Callable[[str, object], None]
@@ -173,6 +174,7 @@ async def test_sentinels_promote_another_master(
     assert working.lost() <= len(working.writers)
 
 
+@pytest.mark.promise(6, backend="redis-cluster")
 @BOTH_WAYS
 async def test_a_node_of_a_cluster_is_replaced(
     cluster: RedisServers, kill: bool, record_property: Callable[[str, object], None]
@@ -197,6 +199,7 @@ async def test_a_node_of_a_cluster_is_replaced(
     assert working.lost() <= len(working.writers)
 
 
+@pytest.mark.promise(6, backend="redis-cluster")
 @pytest.mark.parametrize("binary", ["redis"], indirect=True)
 async def test_keys_that_move_to_another_node(cluster: RedisServers) -> None:
     """ASK while a slot is on its way, MOVED afterwards; neither is seen by anybody."""

@@ -31,7 +31,7 @@ from .servers.valkey import valkey_binary
 from .stores import make_record
 from .traffic import traffic
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="redis")]
 
 TIMEOUT = 0.5
 PREFIX = "cart:session:"

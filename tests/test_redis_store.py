@@ -72,6 +72,7 @@ async def scanned(store: RedisStore, user_id: str | None = None) -> list[str]:
 # -- what a server holds -----------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(8)
 async def test_every_key_has_a_ttl(
     server: RedisServer, store: RedisStore, stored: Record, clock: ManualClock
 ) -> None:
@@ -110,6 +111,7 @@ async def test_a_record_is_what_pack_makes(server: RedisServer, stored: Record) 
     assert server.ask("STRLEN", place(stored)) == len(pack(stored, int(stored.version)))
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x80\x04]\x94.", b"[" * 10_000])
 async def test_garbage_is_unreadable_and_may_only_be_deleted(
     server: RedisServer, store: RedisStore, record: Record, garbage: bytes
@@ -118,6 +120,7 @@ async def test_garbage_is_unreadable_and_may_only_be_deleted(
     await left_alone(server, store, record)
 
 
+@pytest.mark.promise(10)
 async def test_another_type_is_unreadable_and_may_only_be_deleted(
     server: RedisServer, store: RedisStore, record: Record
 ) -> None:
@@ -138,6 +141,7 @@ async def left_alone(server: RedisServer, store: RedisStore, record: Record) -> 
     assert keys(server) == []
 
 
+@pytest.mark.promise(10)
 async def test_a_record_cut_short_is_unreadable(
     server: RedisServer, store: RedisStore, stored: Record
 ) -> None:
@@ -164,6 +168,7 @@ async def test_a_writer_who_saw_a_lost_record_replaces_no_other(
     assert await store.load(stored.key) == replace(stored, data=b"other", version=other or 0)
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("fixture", REDIS.values())
 def test_increments_of_several_processes_are_all_kept(request: pytest.FixtureRequest, fixture: str) -> None:
     url = with_prefix(request.getfixturevalue(fixture).url)
@@ -180,6 +185,7 @@ def test_increments_of_several_processes_are_all_kept(request: pytest.FixtureReq
     assert loaded.data == b"200"
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("fixture", REDIS.values())
 def test_a_deleted_record_stays_gone_amid_writers(request: pytest.FixtureRequest, fixture: str) -> None:
     url = with_prefix(request.getfixturevalue(fixture).url)
@@ -290,6 +296,7 @@ async def browser(store: RedisStore, clock: ManualClock) -> AsyncIterator[httpx.
         yield client
 
 
+@pytest.mark.promise(7)
 async def test_what_requests_cost(
     server: RedisServer, store: RedisStore, browser: httpx.AsyncClient, clock: ManualClock
 ) -> None:
@@ -327,6 +334,7 @@ async def test_what_requests_cost(
     assert await cost("/log_out") == {"get": 1, "evalsha": 1, "getrange": 1, "del": 1}
 
 
+@pytest.mark.promise(11)
 async def test_forty_requests_at_once_share_ten_connections(
     server: RedisServer, store: RedisStore, stored: Record
 ) -> None:
@@ -356,6 +364,7 @@ async def test_connections_are_made_when_needed_and_closed_in_the_end(
     await asyncio.to_thread(wait_for, lambda: len(clients(server)) == before)
 
 
+@pytest.mark.promise(11)
 async def test_a_small_pool_makes_requests_wait_and_not_fail(server: RedisServer, stored: Record) -> None:
     small = open_store(server.url, pool_size=1)
     loaded = await asyncio.gather(*(small.load(stored.key) for _ in range(500)))

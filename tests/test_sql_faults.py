@@ -20,7 +20,7 @@ from .store_workers import DEADLINE, write_under_faults
 from .stores import make_record
 from .workers import numbered, processes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.promise(6)]
 
 
 @pytest.fixture(params=SERVERS)

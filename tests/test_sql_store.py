@@ -135,6 +135,7 @@ async def test_a_touch_with_the_same_times_finds_its_row(store: SqlStore, clock:
 # -- several processes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(1)
 async def test_increments_of_several_processes_are_all_kept(url: str) -> None:
     store = SqlStore(Database(url, timeout=PATIENCE))
     record = make_record(now(), data=b"0")
@@ -147,6 +148,7 @@ async def test_increments_of_several_processes_are_all_kept(url: str) -> None:
     await store.close()
 
 
+@pytest.mark.promise(2)
 async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(url: str) -> None:
     store = SqlStore(Database(url, timeout=PATIENCE))
     records = [make_record(now()) for _ in range(10)]

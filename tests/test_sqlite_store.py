@@ -117,6 +117,7 @@ async def test_a_connection_has_the_settings_that_the_documentation_names(path: 
 # -- what is no record --------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(10, backend="database-sqlite")
 @pytest.mark.parametrize("column", ["version", "created", "last_used", "expires", "epoch", "data"])
 async def test_a_row_with_values_of_other_types_is_unreadable(
     store: SqlStore, stored: Record, path: Path, column: str, caplog: pytest.LogCaptureFixture
@@ -162,6 +163,7 @@ async def test_readers_do_not_wait_for_a_writer(store: SqlStore, stored: Record,
     assert sorted(await asyncio.gather(*saving), key=str) == [2, *[None] * 19]
 
 
+@pytest.mark.promise(6, backend="database-sqlite")
 async def test_a_lock_that_is_never_given_back_makes_the_store_unavailable(
     path: Path, stored: Record, clock: ManualClock
 ) -> None:
@@ -242,6 +244,7 @@ class Writer:
         return [first, *received(self._connection)]
 
 
+@pytest.mark.promise(9, backend="database-sqlite")
 @pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.soak)])
 async def test_random_kills_break_no_record_and_lose_no_answered_write(path: Path, kills: int) -> None:
     url = f"sqlite:///{path}"

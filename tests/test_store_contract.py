@@ -83,6 +83,7 @@ async def test_an_absent_record_is_none(store: Store, record: Record) -> None:
     assert await store.load(record.key) is None
 
 
+@pytest.mark.promise(5)
 async def test_create_leaves_a_taken_key_alone(store: Store, record: Record) -> None:
     stored = await created(store, record)
     assert await store.create(replace(record, data=b"another", user_id="eve")) is None
@@ -108,6 +109,7 @@ async def test_fields_are_kept_exactly(store: Store, record: Record, fields: dic
     assert await store.load(record.key) == stored
 
 
+@pytest.mark.promise(5)
 async def test_of_parallel_creates_exactly_one_wins(open_store: Open, record: Record) -> None:
     drafts = [replace(record, data=b"draft %d" % number) for number in range(20)]
     versions = await asyncio.gather(*(open_store().create(draft) for draft in drafts))
@@ -128,6 +130,7 @@ async def test_save_replaces_the_whole_record_that_was_seen(store: Store, record
     assert await store.load(record.key) == changed
 
 
+@pytest.mark.promise(1)
 async def test_save_leaves_a_record_alone_that_was_saved_meanwhile(store: Store, record: Record) -> None:
     stored = await created(store, record)
     faster = await saved(store, replace(stored, data=b"faster"), expected=stored)
@@ -135,6 +138,7 @@ async def test_save_leaves_a_record_alone_that_was_saved_meanwhile(store: Store,
     assert await store.load(record.key) == faster
 
 
+@pytest.mark.promise(2)
 async def test_save_never_creates(store: Store, record: Record) -> None:
     stored = await created(store, record)
     assert await store.delete(record.key)
@@ -142,6 +146,7 @@ async def test_save_never_creates(store: Store, record: Record) -> None:
     assert await store.load(record.key) is None
 
 
+@pytest.mark.promise(2, 8)
 async def test_save_never_revives_the_expired(store: Store, record: Record, clock: ManualClock) -> None:
     stored = await created(store, record)
     clock.now = record.expires
@@ -150,6 +155,7 @@ async def test_save_never_revives_the_expired(store: Store, record: Record, cloc
     assert await store.load(record.key) is None
 
 
+@pytest.mark.promise(1)
 async def test_a_hundred_increments_at_once_are_all_kept(open_store: Open, record: Record) -> None:
     stores = [open_store() for _ in range(4)]
     await stores[0].create(replace(record, data=b"0"))
@@ -169,6 +175,7 @@ async def test_touch_sets_the_two_times_and_nothing_else(store: Store, record: R
     assert await store.load(record.key) == replace(stored, **times)
 
 
+@pytest.mark.promise(1)
 async def test_a_writer_that_loaded_before_a_touch_can_still_save(store: Store, record: Record) -> None:
     seen = await created(store, record)
     assert await store.touch(record.key, expected=seen.version, last_used=1, expires=record.expires + 1)
@@ -176,6 +183,7 @@ async def test_a_writer_that_loaded_before_a_touch_can_still_save(store: Store, 
     assert await store.load(record.key) == written
 
 
+@pytest.mark.promise(1)
 async def test_touch_leaves_a_record_alone_that_was_saved_meanwhile(store: Store, record: Record) -> None:
     seen = await created(store, record)
     faster = await saved(store, seen, expected=seen)
@@ -183,6 +191,7 @@ async def test_touch_leaves_a_record_alone_that_was_saved_meanwhile(store: Store
     assert await store.load(record.key) == faster
 
 
+@pytest.mark.promise(2)
 async def test_touch_does_not_prolong_a_retired_marker(store: Store, record: Record) -> None:
     seen = await created(store, record)
     marker = await saved(store, replace(seen, data=b"", expires=record.created + 60_000), expected=seen)
@@ -190,6 +199,7 @@ async def test_touch_does_not_prolong_a_retired_marker(store: Store, record: Rec
     assert await store.load(record.key) == marker
 
 
+@pytest.mark.promise(2)
 async def test_touch_never_creates(store: Store, record: Record) -> None:
     seen = await created(store, record)
     assert await store.delete(record.key)
@@ -197,6 +207,7 @@ async def test_touch_never_creates(store: Store, record: Record) -> None:
     assert await store.load(record.key) is None
 
 
+@pytest.mark.promise(2, 8)
 async def test_touch_never_revives_the_expired(store: Store, record: Record, clock: ManualClock) -> None:
     seen = await created(store, record)
     clock.now = record.expires
@@ -238,6 +249,7 @@ async def test_delete_spares_a_record_that_was_touched_meanwhile(store: Store, r
     assert await store.load(record.key) is not None
 
 
+@pytest.mark.promise(2)
 async def test_a_record_deleted_amid_slow_writers_stays_gone(open_store: Open, record: Record) -> None:
     seen = await created(open_store(), record)
     stores = [open_store() for _ in range(4)]
@@ -253,6 +265,7 @@ async def test_a_record_deleted_amid_slow_writers_stays_gone(open_store: Open, r
 # -- expiry -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise(8)
 async def test_an_expired_record_is_absent(store: Store, record: Record, clock: ManualClock) -> None:
     stored = await created(store, record)
     clock.now = record.expires - 1
@@ -269,6 +282,7 @@ async def test_a_touched_record_lives_longer(store: Store, record: Record, clock
     assert await store.load(record.key) is not None
 
 
+@pytest.mark.promise(12)
 @purgeable
 async def test_purge_removes_what_has_expired_and_counts_it(store: Store, clock: ManualClock) -> None:
     for age in range(5):
@@ -285,6 +299,7 @@ async def test_purge_removes_what_has_expired_and_counts_it(store: Store, clock:
     assert await purged(store, clock.now) == 1
 
 
+@pytest.mark.promise(12)
 @purgeable
 async def test_purge_spares_a_touched_record(store: Store, record: Record, clock: ManualClock) -> None:
     seen = await created(store, record)

@@ -1,0 +1,270 @@
+"""What the session layer promises, with the real store of every backend below it."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from cartapp.session.errors import SessionTooLarge
+from cartapp.session.keys import KeyRing, new_secret
+from cartapp.session.policy import Policy
+from cartapp.session.record import key_of
+from cartapp.session.stores import open_store
+from cartapp.session.stores.base import Listable, Purgeable, Store
+from cartapp.session.stores.encrypted import EncryptedStore
+
+from .conftest import ManualClock
+from .databases import DATABASES
+from .layer import Layer
+from .stores import LISTABLE, SQL, STORES, Open, make_record
+from .versions import version_of
+
+pytestmark = pytest.mark.anyio
+
+PATIENT = Policy(timeout=20)  # a machine with many tests at once is slow
+
+
+@pytest.fixture(params=STORES)
+def place(request: pytest.FixtureRequest, clock: ManualClock) -> Open:
+    return STORES[request.param](request, clock)
+
+
+@pytest.fixture
+async def store(place: Open) -> AsyncIterator[Store]:
+    store = place()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def layer(store: Store, clock: ManualClock) -> Layer:
+    return Layer(store, clock, PATIENT)
+
+
+async def listed(store: Store) -> list[str]:
+    assert isinstance(store, Listable)
+    return [summary.key async for summary in store.scan()]
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("backend", STORES)
+def test_the_server_says_its_version(
+    backend: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("version", [backend, version_of(backend, request)])
+
+
+# -- the id -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(4)
+async def test_what_a_store_holds_lets_nobody_in(store: Store, layer: Layer) -> None:
+    cookie = await layer.begin(a=1)
+    record = await store.load(key_of(cookie))
+    assert record is not None
+    assert cookie not in repr(record)
+    for known in (record.key, repr(record.version), record.data.decode()):
+        assert (await layer.visit(known))[0].is_new
+
+
+# -- economy ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Counted:
+    """A store, and what was asked of it."""
+
+    store: Store
+    calls: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("create", "load", "save", "touch", "delete"):
+            self.calls.append(name)
+        return getattr(self.store, name)
+
+    def since(self) -> list[str]:
+        """The calls since the last look."""
+        calls, self.calls = self.calls, []
+        return calls
+
+
+@pytest.mark.promise(7)
+async def test_operations_of_each_kind_of_request(store: Store, clock: ManualClock) -> None:
+    counted = Counted(store)
+    layer = Layer(counted, clock, PATIENT)
+    counted.since()  # the guard has looked at its name
+    layer.manager.visit(None)
+    await layer.visit()
+    assert counted.since() == []
+    cookie = await layer.begin(a=1)
+    assert counted.since() == ["create"]
+    layer.manager.visit(cookie)  # a request that does not load
+    assert counted.since() == []
+    for due in (False, True, False):
+        clock.advance(360 if due else 1)
+        session, _ = await layer.visit(cookie)
+        await session.save()
+        assert counted.since() == ["load", *(["touch"] if due else [])]
+    session["a"] = 2
+    await session.save()
+    assert counted.since() == ["save"]  # after the load that had been before
+    assert await layer.read(cookie) == {"a": 2}
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("place", LISTABLE, indirect=True)
+async def test_who_stores_nothing_leaves_nothing(store: Store, layer: Layer) -> None:
+    session, visit = await layer.visit()
+    session["a"] = 1
+    del session["a"]
+    await session.save()
+    assert (visit.cookie(), await listed(store)) == (None, [])
+
+
+# -- expiry -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(8)
+async def test_an_idle_session_ends_whatever_the_server_thinks(layer: Layer, clock: ManualClock) -> None:
+    cookie = await layer.begin(a=1)
+    clock.advance(3600)
+    assert await layer.read(cookie) == {"a": 1}
+    clock.advance(360)
+    assert await layer.read(cookie) == {}
+
+
+@pytest.mark.promise(8)
+async def test_the_absolute_lifetime_ends_a_used_session(store: Store, clock: ManualClock) -> None:
+    layer = Layer(store, clock, Policy(ttl=100, max_age=1000, timeout=20))
+    cookie = await layer.begin(a=1)
+    for _ in range(19):
+        clock.advance(50)
+        session, _ = await layer.visit(cookie)
+        assert session == {"a": 1}
+        await session.save()
+    clock.advance(50)
+    assert await layer.read(cookie) == {}
+
+
+# -- unreadable ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(10)
+@pytest.mark.parametrize("data", [b"garbage", b"\x80\x04K\x01.", b"[" * 10_000], ids=repr)
+async def test_garbage_is_an_absent_session_and_a_log_line(
+    store: Store, layer: Layer, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    cookie = await layer.begin(a=1)
+    record = await store.load(key_of(cookie))
+    assert record is not None
+    assert await store.save(replace(record, data=data), expected=record.version) is not None
+    session, visit = await layer.visit(cookie)
+    assert (session.is_new, session) == (True, {})
+    assert len([line for line in caplog.messages if "unreadable" in line]) == 1
+    session["b"] = 1
+    await session.save()
+    assert visit.cookie() not in (None, cookie)
+
+
+@pytest.mark.promise(10)
+async def test_a_session_whose_key_was_lost_is_absent(store: Store, clock: ManualClock) -> None:
+    before, after = (Layer(EncryptedStore(store, KeyRing(new_secret())), clock, PATIENT) for _ in range(2))
+    cookie = await before.begin(a=1)
+    assert await after.read(cookie) == {}
+    assert await before.read(cookie) == {"a": 1}
+
+
+# -- bounds -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise(11)
+async def test_a_session_too_large_changes_nothing(store: Store, clock: ManualClock) -> None:
+    layer = Layer(store, clock, Policy(max_bytes=100, timeout=20))
+    cookie = await layer.begin(a=1)
+    session, _ = await layer.visit(cookie)
+    session["big"] = "x" * 100
+    with pytest.raises(SessionTooLarge, match="limit is 100"):
+        await session.save()
+    assert await layer.read(cookie) == {"a": 1}
+
+
+@pytest.mark.promise(11)
+async def test_more_requests_than_connections_wait_and_do_not_fail(layer: Layer) -> None:
+    cookies = await asyncio.gather(*(layer.begin(number=number) for number in range(60)))
+    answers = await asyncio.gather(*(layer.read(cookie) for cookie in cookies))
+    assert answers == [{"number": number} for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("place", "size"), [("file", 1_000_000), ("memcached", 1_000_000)], indirect=["place"]
+)
+async def test_the_largest_session_that_the_settings_allow(
+    store: Store, clock: ManualClock, size: int
+) -> None:
+    encrypted = EncryptedStore(store, KeyRing(new_secret()))
+    record = make_record(clock.now, data=b"x" * size, user_id="u" * 255)
+    version = await encrypted.create(record)
+    assert version is not None
+    assert await encrypted.save(record, expected=version) is not None
+    loaded = await encrypted.load(record.key)
+    assert loaded is not None
+    assert loaded.data == record.data
+
+
+# -- many ---------------------------------------------------------------------------------------------------
+
+
+MANY = 5_000
+
+
+@pytest.fixture(params=[name for name in LISTABLE if name != "memcached"])
+def narrow_place(request: pytest.FixtureRequest, clock: ManualClock) -> Open:
+    """A store of one connection, where a driver's each hold on to the last answer that they got."""
+    if request.param not in SQL:
+        return STORES[request.param](request, clock)
+    url = DATABASES[SQL[request.param]](request)
+    return lambda: open_store(url, clock=clock, timeout=20, pool_size=1)
+
+
+@pytest.fixture
+async def narrow(narrow_place: Open) -> AsyncIterator[Store]:
+    store = narrow_place()
+    yield store
+    await store.close()
+
+
+@pytest.mark.soak
+@pytest.mark.promise(12)
+async def test_many_are_listed_and_purged_without_holding_all_in_memory(
+    narrow: Store, clock: ManualClock
+) -> None:
+    store = narrow
+    for _ in range(MANY // 200):
+        created = await asyncio.gather(*(store.create(make_record(clock.now)) for _ in range(200)))
+        assert None not in created
+    assert isinstance(store, Listable)
+    assert len(await listed(store)) == MANY  # and what is made for the first listing is there
+    tracemalloc.start()
+    count = 0
+    async for _ in store.scan():
+        count += 1
+        if count % 200 == 0:
+            gc.collect()  # what a driver leaves behind is no matter here
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    everything = [summary async for summary in store.scan()]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == len(everything) == MANY
+    assert peak < held / 2
+    if isinstance(store, Purgeable):
+        live = make_record(clock.now, expires=clock.now + 10_000_000)
+        await store.create(live)
+        clock.advance(3_600)
+        assert await store.purge(clock.now) == MANY
+        assert await listed(store) == [live.key]
