@@ -6,8 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from cartapp.session.record import Record, Version, key_of, new_id
+from cartapp.session.stores.engine import Database
 from cartapp.session.stores.file import FileStore
 from cartapp.session.stores.memory import MemoryStore
+from cartapp.session.stores.sql import SqlStore
 from cartapp.session.transfer import copy_sessions
 from tests.conftest import ManualClock
 from tests.layer import Layer
@@ -15,7 +17,7 @@ from tests.layer import Layer
 pytestmark = pytest.mark.anyio
 
 
-class Interrupted(MemoryStore):
+class Interrupted(SqlStore):
     """A target that fails after three sessions."""
 
     left = 3
@@ -28,14 +30,14 @@ class Interrupted(MemoryStore):
 
 
 async def test_sessions_move_with_expiry_and_user(clock: ManualClock, tmp_path: Path) -> None:
-    source = Layer(FileStore(tmp_path, clock=clock), clock)
+    source = Layer(FileStore(tmp_path / "sessions", clock=clock), clock)
     cookies = [await source.begin(number=number) for number in range(10)]
     session, visit = await source.visit(cookies[0])
     session.log_in("7", epoch=3)
     await session.save()
     cookies[0] = visit.cookie() or ""
 
-    target = Interrupted(clock=clock)
+    target = Interrupted(Database(f"sqlite:///{tmp_path}/cart.db", timeout=20), clock=clock)
     with pytest.raises(OSError, match="plug"):
         await copy_sessions(source.store, target)
     target.left = 100
@@ -51,6 +53,8 @@ async def test_sessions_move_with_expiry_and_user(clock: ManualClock, tmp_path: 
 
     again = await copy_sessions(source.store, target)
     assert (again.created, again.kept, again.replaced) == (0, 10, 0)
+    await source.store.close()
+    await target.close()
 
 
 async def test_the_later_last_use_wins(clock: ManualClock) -> None:
