@@ -1,8 +1,10 @@
 """Cart and CartItem: frozen values; every change gives a new cart."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_PRODUCT_ID = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)."""
@@ -25,8 +27,7 @@ class CartFull(ValueError):
     """The change would pass a limit of the cart; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CartItem:
+class CartItem(Struct, frozen=True):
     """One line: a product, its price in cents, and how many of it."""
 
     product_id: int
@@ -46,8 +47,7 @@ class CartItem:
         return replace(self, quantity=quantity)
 
 
-@dataclass(frozen=True, slots=True)
-class Cart:
+class Cart(Struct, frozen=True):
     """Lines in the order in which their products were first added; no product stands in two."""
 
     items: tuple[CartItem, ...] = ()
@@ -109,7 +109,7 @@ class Cart:
     @classmethod
     def from_session(cls, lines: Iterable[Mapping[str, Any]]) -> Self:
         """The cart that `to_session` wrote down."""
-        return cls(tuple(CartItem(**line) for line in lines))
+        return cls(tuple([CartItem(**line) for line in lines]))
 
     def to_session(self) -> list[dict[str, Any]]:
         """The cart as plain JSON values, prices in cents."""

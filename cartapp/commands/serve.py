@@ -52,7 +52,7 @@ def serve(
     with _figures_of(workers if settings.metrics else 1) as figures:
         hand_over(overrides | figures)
         uvicorn.run(
-            "cartapp.app:create_app",
+            "cartapp.app:serve_app",
             factory=True,
             host=host,
             port=port,
@@ -60,6 +60,7 @@ def serve(
             reload=reload,
             reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
             log_config=configuration(settings),
+            access_log=settings.log_level in ("DEBUG", "INFO"),
             server_header=False,
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,

@@ -27,8 +27,8 @@ class Carrier(Protocol):
         """The id in a cookie, None when it is not well-formed, and where to look for its record."""
         ...
 
-    def leave(self, session_id: str, home: Store) -> str:
-        """The cookie's value for a committed session."""
+    def leave(self, session_id: str, key: str, home: Store) -> str:
+        """The cookie's value for a committed session, of which `home` has the record under this key."""
         ...
 
 
@@ -42,7 +42,7 @@ class IdCarrier:
         """Only the exact form of an id is one; anything else never reaches the store."""
         return (cookie if cookie is not None and is_id(cookie) else None), self._store
 
-    def leave(self, session_id: str, home: Store) -> str:
+    def leave(self, session_id: str, key: str, home: Store) -> str:
         """The id itself."""
         return session_id
 
@@ -85,10 +85,10 @@ class CookieCarrier:
         session_id = plain[:_ID].decode("ascii")
         return session_id, unpack(key_of(session_id), plain[_ID:])
 
-    def leave(self, session_id: str, home: Store) -> str:
+    def leave(self, session_id: str, key: str, home: Store) -> str:
         """The record, sealed."""
         assert isinstance(home, _Envelope)  # noqa: S101 - made by `arrive`
-        record = home.records[key_of(session_id)]
+        record = home.records[key]
         return _text(self._keys.seal(session_id.encode() + pack(record, int(record.version)), self._context))
 
 

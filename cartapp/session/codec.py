@@ -120,7 +120,9 @@ def _tag(value: Any, depth: int) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise _RefusedError(f"the nested key {key!r} is not a string")
-        tagged = {key: item if type(item) in _AS_IS else _tag(item, depth - 1) for key, item in value.items()}
+        tagged = value
+        if not _AS_IS.issuperset(map(type, value.values())):
+            tagged = {key: _tag(item, depth - 1) for key, item in value.items()}
         looks_tagged = len(tagged) == 1 and next(iter(tagged)).startswith("$")
         return {_ESCAPE: tagged} if looks_tagged else tagged
     if isinstance(value, (list, tuple)):

@@ -9,6 +9,7 @@ being the `info`, which is what RFC 5869, section 3.2, has that for.
 """
 
 import hmac
+import os
 import re
 import secrets
 from base64 import urlsafe_b64decode
@@ -55,7 +56,7 @@ class KeyRing:
 
     def seal(self, plain: bytes, context: bytes) -> bytes:
         """Encrypt; the same `context` is needed to open it."""
-        fresh = secrets.token_bytes(_SALT + _NONCE)
+        fresh = os.urandom(_SALT + _NONCE)
         salt, nonce = fresh[:_SALT], fresh[_SALT:]
         head = _VERSION + self._newest
         cipher = AESGCM(_message_key(self._expanders[self._newest], salt))

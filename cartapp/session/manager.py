@@ -83,27 +83,42 @@ class Visit:
         self._read_only = read_only
         self._may_create = may_create
         self._cookie = cookie
-        self._id, self._store = manager.carrier.arrive(cookie)
+        self._arrived = False  # whether the cookie was looked into; most requests never ask for their session
+        self._id: str | None = None
+        self._key: str | None = None
         self._committed = False  # whether this visit wrote anything
         self.cleared = False  # whether the cookie is to be removed
+
+    def _arrive(self) -> None:
+        if not self._arrived:
+            self._arrived = True
+            session_id, self._store = self._manager.carrier.arrive(self._cookie)
+            self._take(session_id)
+
+    def _take(self, session_id: str | None) -> None:
+        """Be the visit with this id, or with none."""
+        self._id = session_id
+        self._key = None if session_id is None else key_of(session_id)
 
     @property
     def has_id(self) -> bool:
         """Whether a well-formed id came with the request."""
+        self._arrive()
         return self._id is not None
 
     @property
     def handle(self) -> str:
         """The public handle of the session that there is, or that the next commit makes."""
-        if self._id is None:
-            self._id = new_id()
-        return key_of(self._id)
+        if self._key is None:
+            self._take(new_id())
+        assert self._key is not None  # noqa: S101 - it is the key of the new id
+        return self._key
 
     def cookie(self) -> str | None:
         """The value to set as the cookie, or None when the one that came, if any, still holds."""
-        if not self._committed or self._id is None:
+        if not self._committed or self._id is None or self._key is None:
             return None
-        value = self._manager.carrier.leave(self._id, self._store)
+        value = self._manager.carrier.leave(self._id, self._key, self._store)
         return None if value == self._cookie else value
 
     def seconds_left(self, session: Session) -> int:
@@ -115,14 +130,15 @@ class Visit:
 
     async def load(self, session: Session) -> None:
         """Fill the session; an id that the store does not know is forgotten, never adopted."""
-        record = await self._current(key_of(self._id)) if self._id is not None else None
+        self._arrive()
+        record = await self._current(self._key) if self._key is not None else None
         try:
             session.fill(record)
         except UnreadableRecord as error:
             logger.warning("Session %s is unreadable and counts as absent: %s", self.handle, error)
             session.fill(None)
         if session.record is None:
-            self._id = None
+            self._take(None)
 
     async def _current(self, key: str) -> Record | None:
         """The live record of a user who may still use it, or a retired marker."""
@@ -191,7 +207,8 @@ class Visit:
         now = self._manager.clock()
         user, epoch = session.new_user or (None, 0)
         draft = Record(self.handle, now, now, self._policy.expiry(now, now), data, user, epoch)
-        self._id, record = await self._insert(self._id or new_id(), draft)
+        session_id, record = await self._insert(self._id or new_id(), draft)
+        self._take(session_id)
         self._committed = True
         session.fill(record)
         await self._policy.hooks.started(record.key, codec.decode_all(data))
@@ -298,7 +315,7 @@ class Visit:
         if await self._store.save(marker, expected=record.version) is None:
             await self._store.delete(renewed.key)
             return None
-        self._id = session_id
+        self._take(session_id)
         self._committed = True
         return renewed
 
@@ -329,7 +346,8 @@ class Visit:
                 break
             await anext(attempts)
             record = await self._read(record.key)
-        self._id = session.record = None
+        self._take(None)
+        session.record = None
         session.ending = False
 
     def _count_overwritten(self, before: Record, newer: Record, operations: list[Operation]) -> None:

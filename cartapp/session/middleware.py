@@ -3,7 +3,7 @@
 The only file here that knows HTTP.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager, OnCount, Visit
+from .manager import Manager, OnCount
 from .policy import IsCurrent, Policy
 from .record import Clock, now
 from .session import Session
@@ -191,42 +191,20 @@ class SessionMiddleware:
 
 
 class _Exchange:
-    """One request and its answer; the keeper of its session, which begins a visit when it is first wanted."""
+    """One request and its answer."""
 
     started = False
     _answered = False
-    _visit: Visit | None = None
 
     def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self._layer, self._scope, self._receive, self._send = layer, scope, receive, send
-        self.session = Session(self, layer.data)
-
-    # -- the session's keeper -----------------------------------------------------------------------------
-
-    def load(self, session: Session) -> Coroutine[Any, Any, None]:
-        return self._begun().load(session)
-
-    def commit(self, session: Session) -> Coroutine[Any, Any, None]:
-        return self._begun().commit(session)
-
-    @property
-    def handle(self) -> str:
-        return self._begun().handle
-
-    def _begun(self) -> Visit:
-        if self._visit is None:
-            self._visit = self._layer.manager.visit(
-                self._written.read(self._scope["headers"]),
-                read_only=self._scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
-                may_create=self._scope["type"] == "http",
-            )
-        return self._visit
-
-    @property
-    def _written(self) -> WrittenCookie:
-        return self._layer.written[self._scope.get("scheme") in ("https", "wss")]
-
-    # -- the answer ---------------------------------------------------------------------------------------
+        self._written = layer.written[scope.get("scheme") in ("https", "wss")]
+        self._visit = layer.manager.visit(
+            self._written.read(scope["headers"]),
+            read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
+            may_create=scope["type"] == "http",
+        )
+        self.session = Session(self._visit, layer.data)
 
     async def websocket(self, load: bool) -> None:
         """Loaded at the handshake; saved only by `save()`, and never begun here."""
@@ -253,7 +231,7 @@ class _Exchange:
             return  # the handler's own answer, which is not true any more
         if self._is_used():
             try:
-                await self._begun().finish(self.session, failed=message["status"] >= 500)
+                await self._visit.finish(self.session, failed=message["status"] >= 500)
             except _ANSWERED as error:
                 await self.answer(error)
                 return
@@ -262,7 +240,7 @@ class _Exchange:
         await self._send(message)
 
     def _is_used(self) -> bool:
-        return self._visit is not None or self.session.accessed or self._layer.policy.eager
+        return self.session.loaded or self.session.accessed or self._layer.policy.eager
 
     async def answer(self, error: SessionError) -> None:
         """Say what failed, in place of the handler's answer."""
@@ -292,11 +270,10 @@ class _Exchange:
             headers += _PRIVATE
 
     def _cookie_header(self) -> str | None:
-        visit = self._begun()
-        value = visit.cookie()
+        value = self._visit.cookie()
         if value is not None:
-            return self._written.header(value, visit.seconds_left(self.session))
-        return self._written.header("", 0) if visit.cleared else None
+            return self._written.header(value, self._visit.seconds_left(self.session))
+        return self._written.header("", 0) if self._visit.cleared else None
 
 
 def _make_private(headers: MutableHeaders) -> None:

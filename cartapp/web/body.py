@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from .clients import media_type
 from .errors import Refused
@@ -19,22 +20,22 @@ _MAX_FIELDS = 100
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
-async def read_json(request: Request) -> dict[str, Any]:
-    """The body as one JSON object; nothing at all is an empty object.
+async def read_json(request: Request) -> tuple[dict[str, Any], bytes]:
+    """The body as one JSON object, and as it came; nothing at all is an empty object.
 
     Raises `Refused` with 415 for another content type and 400 for anything else that is wrong.
     """
-    body = await request.body()
+    body = await _read(request.receive)
     if not body:
-        return {}
+        return {}, body
     if media_type(header_of(request.scope, b"content-type")) != "application/json":
         raise Refused(415, "The body must be JSON, sent with Content-Type: application/json")
-    return _object(body)
+    return _object(body), body
 
 
 async def read_fields(request: Request) -> dict[str, Any]:
     """The body as a form's fields or one JSON object, whichever its content type says. Raises as above."""
-    body = await request.body()
+    body = await _read(request.receive)
     if not body:
         return {}
     match media_type(header_of(request.scope, b"content-type")):
@@ -43,6 +44,18 @@ async def read_fields(request: Request) -> dict[str, Any]:
         case type_ if type_ == FORM:
             return _form(body)
     raise Refused(415, f"The body must be a form ({FORM}) or JSON (application/json)")
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body, which mostly comes in one piece; a layer has limited its size."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body
 
 
 def _object(body: bytes) -> dict[str, Any]:

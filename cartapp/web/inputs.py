@@ -1,7 +1,7 @@
 """What requests may say: one model for each body, and the parameters in paths."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -26,13 +26,18 @@ class Input(BaseModel):
     """A body. A field that is null counts as left out; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True)
+    _required: ClassVar[list[str]] = []
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_options: Any) -> None:
+        cls._required = [name for name, field in cls.model_fields.items() if field.is_required()]
 
     @model_validator(mode="before")
     @classmethod
     def _check_required(cls, fields: dict[str, Any]) -> dict[str, Any]:
         present = {name: value for name, value in fields.items() if value is not None}
-        required = [name for name, field in cls.model_fields.items() if field.is_required()]
-        if any(name not in present for name in required):
+        required = cls._required
+        if not all(map(present.__contains__, required)):
             said = {
                 "sentence": f"{listed(required)} {'is' if len(required) == 1 else 'are'} required",
                 "missing": [name for name in required if name not in present],

@@ -51,7 +51,7 @@ def _without_content_type(request: Request) -> dict[str, Any]:
 def _strict(call: Direct) -> ASGIApp:
     async def strict(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        fields = {} if scope["method"] in _WITHOUT_BODY else await read_json(request)
+        fields, _ = ({}, b"") if scope["method"] in _WITHOUT_BODY else await read_json(request)
         response = await call(request, fields)  # what it raises, the application's own handlers answer
         await response(scope, receive, send)
 
@@ -82,7 +82,6 @@ class JSONRoute(APIRoute):
         async def strict(request: Request) -> Response:
             if request.method in _WITHOUT_BODY:
                 return await handle(request)
-            fields = await read_json(request)
-            return await handle(_JSONRequest(request, fields, await request.body()))
+            return await handle(_JSONRequest(request, *await read_json(request)))
 
         return strict
