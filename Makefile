@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Needs only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format messages bench soak lock clean
+.PHONY: help run setup test lint format messages bench soak screenshots lock clean
 
 # python3 where it will do, otherwise the newest other one that answers.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -63,6 +63,9 @@ soak: .venv/dev.stamp ## the long tests
 
 bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: .venv/dev.stamp ## take the pictures of docs/pages.md anew, with Chromium
+	$(BIN)/python -m tests.browser.screenshots
 
 # The smaller sets are held to the versions of dev.txt, so that all of them can share one environment.
 COMPILE_ALONE = .venv/uv/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet \

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from .browser.screenshots import PAGES, WIDTHS
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("run", "dev", "bench")
@@ -103,3 +105,12 @@ def test_no_file_knows_a_machine() -> None:
 def test_the_build_names_no_source_of_packages() -> None:
     build = [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci" / "run", *(ROOT / "lock").iterdir()]
     assert not lines_with(SOURCE, build)
+
+
+def test_every_page_has_its_pictures() -> None:
+    folder = ROOT / "docs" / "screenshots"
+    shown = re.findall(r'src="screenshots/([^"]+)"', (ROOT / "docs" / "pages.md").read_text())
+    taken = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert sorted(shown) == sorted(taken)
+    assert set(taken) == {f"{name}-{width}.webp" for name in PAGES for width in WIDTHS}
+    assert sum(taken.values()) < 3_000_000
