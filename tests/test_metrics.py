@@ -1,6 +1,7 @@
 """`/metrics`: figures for Prometheus where CART_METRICS is true, and no cost where it is not."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ from cartapp.session.fastapi import load_session
 from cartapp.session.record import now
 from cartapp.session.stores.memory import MemoryStore
 
-from .running import running_shop
+from .running import ROOT, running_shop
 from .shop import ALICE, KEYBOARD, browser, shop_app
 
 pytestmark = pytest.mark.anyio
@@ -157,6 +158,13 @@ async def test_the_sweeper(app: FastAPI, client: httpx.AsyncClient) -> None:
     await app.state.store.purge(now() + 8 * DAY)
     told = await figures(client)
     assert (told("cart_session_sweeps_total", outcome="purged"), told("cart_sessions_swept_total")) == (2, 3)
+
+
+async def test_every_figure_is_in_the_docs(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics")).text
+    told = set(re.findall(r"^# HELP (\w+)", text, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    assert told == documented
 
 
 async def test_nobody_is_named(app: FastAPI, client: httpx.AsyncClient) -> None:
