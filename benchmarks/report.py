@@ -79,7 +79,10 @@ def _match(match: Match, runs: Runs, steady: Mapping[str, Sequence[Steady]]) -> 
     for name in match.ours:
         reached = ratio(runs, name, match.rival, match.endpoint)
         least = "" if match.least is None else "ahead" if match.least == 1 else f"{match.least:.2f}"
-        met = verdict(reached, match.least, p99[name], p99[match.rival])
+        failed = sum(run.failed for run in steady[name]) + sum(
+            run.failed for run in runs[name][match.endpoint]
+        )
+        met = verdict(reached, match.least, p99[name], p99[match.rival], failed)
         figures = [f"{reached:.2f}", least, f"{p99[name]:.1f}", f"{p99[match.rival]:.1f}"]
         rate = str(steady[name][0].rate)
         rows.append([match.target.title, f"`{match.endpoint}`", name, match.rival, *figures, rate, met])

@@ -9,6 +9,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from math import ceil
@@ -17,8 +18,8 @@ from urllib.parse import urlsplit
 
 from .wrk import CONNECTIONS, BenchmarkError
 
-PATIENCE = 10.0
-"""Seconds after the last request was due until all must be answered."""
+PATIENCE = 5.0
+"""Seconds after the last request was due; what is unanswered then has waited so long, at least."""
 
 
 @dataclass(frozen=True)
@@ -30,31 +31,57 @@ class Steady:
     p50: float
     p99: float
     """Milliseconds."""
+    failed: int
+    """Answers other than 200, and none at all."""
 
 
 class _Connection:
     """One request at a time."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._address = address
+        self._socket = socket.create_connection(address)
+        self._request, self._answer = b"", b""
+        self._again = False
         self.due = 0.0
-        self._answer = b""
 
     def fileno(self) -> int:
-        return self.socket.fileno()
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
 
     def ask(self, request: bytes, due: float) -> None:
-        self.due, self._answer = due, b""
-        self.socket.sendall(request)
+        self.due, self._request, self._answer, self._again = due, request, b"", False
+        self._send()
+
+    @property
+    def good(self) -> bool:
+        return self._answer.startswith(b"HTTP/1.1 200 ")
 
     def answered(self) -> bool:
         """Whether the answer is complete with what has just come."""
-        came = self.socket.recv(65536)
+        try:
+            came = self._socket.recv(65536)
+        except ConnectionError:
+            came = b""
         if not came:
-            raise BenchmarkError("A server hung up in the middle of a request.")
+            self._ask_again()
         self._answer += came
         return complete(self._answer)
+
+    def _ask_again(self) -> None:
+        """On a new connection: a server may close one that has been idle just when a request is sent."""
+        if self._answer or self._again:
+            raise BenchmarkError("A server hung up in the middle of a request.")
+        self._again = True
+        self.close()
+        self._socket = socket.create_connection(self._address)
+        self._send()
+
+    def _send(self) -> None:
+        with suppress(ConnectionError):  # then nothing will come, either
+            self._socket.sendall(self._request)
 
 
 def complete(answer: bytes) -> bool:
@@ -75,40 +102,40 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def run(url: str, requests: Sequence[bytes], rate: int, seconds: float) -> Steady:
-    """Send requests at this rate for so long. Raises `BenchmarkError` when answers stay away."""
+    """Send requests at this rate for so long. Raises `BenchmarkError` when a server hangs up."""
     place = urlsplit(url)
     connections = [_Connection((str(place.hostname), int(place.port or 80))) for _ in range(CONNECTIONS)]
     gc.disable()
     try:
-        latencies = _run(connections, requests, rate, int(rate * seconds))
+        latencies, failed = _run(connections, requests, rate, int(rate * seconds))
     finally:
         gc.enable()
         for connection in connections:
-            connection.socket.close()
-    return Steady(rate, percentile(latencies, 0.50) * 1000, percentile(latencies, 0.99) * 1000)
+            connection.close()
+    return Steady(rate, percentile(latencies, 0.50) * 1000, percentile(latencies, 0.99) * 1000, failed)
 
 
-def _run(connections: list[_Connection], requests: Sequence[bytes], rate: int, count: int) -> list[float]:
+def _run(
+    connections: Sequence[_Connection], requests: Sequence[bytes], rate: int, count: int
+) -> tuple[list[float], int]:
     free, busy = deque(connections), set[_Connection]()
     begin = perf_counter()
     due = deque(begin + number / rate for number in range(count))
     end = due[-1] + PATIENCE
     turn = cycle(requests)
     latencies: list[float] = []
-    while len(latencies) < count:
-        now = perf_counter()
-        if now > end:
-            raise BenchmarkError(
-                f"{count - len(latencies)} of {count} requests at {rate}/s were not answered."
-            )
-        while due and free and due[0] <= now:
+    failed = 0
+    while len(latencies) < count and perf_counter() < end:
+        while due and free and due[0] <= perf_counter():
             connection = free.popleft()
             connection.ask(next(turn), due.popleft())
             busy.add(connection)
-        wait = max(0.0, due[0] - perf_counter()) if due and free else 1.0
+        wait = max(0.0, due[0] - perf_counter()) if due and free else PATIENCE
         for connection in select.select(busy, (), (), wait)[0]:
             if connection.answered():
                 latencies.append(perf_counter() - connection.due)
+                failed += not connection.good
                 busy.remove(connection)
                 free.append(connection)
-    return latencies
+    unanswered = [perf_counter() - each for each in (*due, *(connection.due for connection in busy))]
+    return latencies + unanswered, failed + len(unanswered)

@@ -131,13 +131,13 @@ def ratio(runs: Runs, name: str, rival: str, endpoint: str) -> float:
     return median(run.rate / base.rate for run, base in pairs)
 
 
-def verdict(reached: float, least: float | None, p99: float, rivals_p99: float) -> str:
-    """`yes`, or what is missing. A ratio of 1 to reach means ahead."""
+def verdict(reached: float, least: float | None, p99: float, rivals_p99: float, failed: int = 0) -> str:
+    """`yes`, or what is missing; `failed` are answers of ours. A ratio of 1 to reach means ahead."""
     if least is None:
         return "reported"
-    lacks = []
+    lacks = ["answers"] if failed else []
     if reached < least or (least == 1.0 and reached == 1.0):
         lacks.append("ratio")
     if p99 > rivals_p99:
         lacks.append("p99")
-    return f"no: {' and '.join(lacks)}" if lacks else "yes"
+    return f"no: {', '.join(lacks)}" if lacks else "yes"

@@ -1,8 +1,10 @@
 """The benchmark: its arithmetic, its tables, and a glance at two of its peers."""
 
 import re
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,13 +113,32 @@ def test_percentiles() -> None:
 def test_a_fixed_rate_is_kept_and_every_answer_counted(tmp_path: Path) -> None:
     with bare_server(tmp_path) as url:
         found = steady.run(url, [b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"], rate=200, seconds=0.5)
-    assert found.rate == 200
+    assert (found.rate, found.failed) == (200, 0)
     assert 0 < found.p50 <= found.p99
 
 
-def test_a_server_that_hangs_up_is_no_measurement(tmp_path: Path) -> None:
-    with bare_server(tmp_path) as url, pytest.raises(BenchmarkError, match="hung up"):
-        steady.run(url, [b"nonsense\r\n\r\n"] * 2, rate=200, seconds=0.5)
+def test_what_is_not_answered_with_200_is_counted(tmp_path: Path) -> None:
+    refused = b"nonsense\r\n\r\n"  # answered with 400, and the connection is closed
+    with bare_server(tmp_path) as url:
+        assert steady.run(url, [refused], rate=200, seconds=0.5).failed == 100
+
+
+def test_a_server_that_hangs_up_is_no_measurement() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            with pytest.raises(BenchmarkError, match="hung up"):
+                steady.run(url, [b"GET / HTTP/1.1\r\n\r\n"], rate=200, seconds=0.5)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+def test_wrong_answers_are_never_fast_enough(failed: int) -> None:
+    assert targets.verdict(9.0, 3.5, 1.0, 2.0, failed) == ("no: answers" if failed else "yes")
 
 
 # -- targets ------------------------------------------------------------------------------------------------
@@ -145,7 +166,7 @@ def test_the_rival_is_the_best_that_was_measured() -> None:
         (3.5, 3.5, 2.0, "yes"),
         (3.49, 3.5, 2.0, "no: ratio"),
         (3.5, 3.5, 2.1, "no: p99"),
-        (1.0, 1.0, 2.1, "no: ratio and p99"),
+        (1.0, 1.0, 2.1, "no: ratio, p99"),
         (1.01, 1.0, 2.0, "yes"),
         (0.9, None, 9.0, "reported"),
     ],
