@@ -23,6 +23,9 @@ REDIS = {
 }
 """The fixture of each kind of server that the Redis store talks to."""
 
+PATIENCE = 20.0
+"""Seconds that a store waits for its server, as a machine with many tests at once is slow."""
+
 SQL = {f"database-{name}": name for name in DATABASES}
 
 Open = Callable[[], Store]
@@ -37,7 +40,7 @@ def _file(request: pytest.FixtureRequest, clock: Clock) -> Open:
 def _database(name: str) -> Callable[[pytest.FixtureRequest, Clock], Open]:
     def find(request: pytest.FixtureRequest, clock: Clock) -> Open:
         url = DATABASES[name](request)
-        return lambda: open_store(url, clock=clock, timeout=20)
+        return lambda: open_store(url, clock=clock, timeout=PATIENCE)
 
     return find
 
@@ -50,7 +53,7 @@ def _memory(request: pytest.FixtureRequest, clock: Clock) -> Open:
 def _memcached(request: pytest.FixtureRequest, clock: Clock) -> Open:
     server = request.getfixturevalue("memcached_server")
     server.ask(b"flush_all")
-    return lambda: open_store(server.url, clock=clock)
+    return lambda: open_store(server.url, clock=clock, timeout=PATIENCE)
 
 
 def with_prefix(url: str) -> str:
@@ -61,7 +64,7 @@ def with_prefix(url: str) -> str:
 def _redis(fixture: str) -> Callable[[pytest.FixtureRequest, Clock], Open]:
     def find(request: pytest.FixtureRequest, clock: Clock) -> Open:
         url = with_prefix(request.getfixturevalue(fixture).url)
-        return lambda: open_store(url, clock=clock)
+        return lambda: open_store(url, clock=clock, timeout=PATIENCE)
 
     return find
 
@@ -70,7 +73,7 @@ def _mongodb(request: pytest.FixtureRequest, clock: Clock) -> Open:
     server = request.getfixturevalue("mongodb_server")
     with server.client() as client:
         client.drop_database("cart")
-    return lambda: open_store(server.url, clock=clock)
+    return lambda: open_store(server.url, clock=clock, timeout=PATIENCE)
 
 
 STORES: dict[str, Callable[[pytest.FixtureRequest, Clock], Open]] = {

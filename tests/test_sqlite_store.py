@@ -244,8 +244,13 @@ class Writer:
         return [first, *received(self._connection)]
 
 
-@pytest.mark.promise(9, backend="database-sqlite")
-@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(20, marks=pytest.mark.promise(9, backend="database-sqlite")),
+        pytest.param(1000, marks=pytest.mark.soak),
+    ],
+)
 async def test_random_kills_break_no_record_and_lose_no_answered_write(path: Path, kills: int) -> None:
     url = f"sqlite:///{path}"
     store = SqlStore(Database(url, timeout=20))
