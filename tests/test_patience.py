@@ -1,10 +1,10 @@
-"""The time-out that is set only once something waits."""
+"""The time-out that many share, and that is set only once something waits."""
 
 import asyncio
 
 import pytest
 
-from cartapp.session.patience import within
+from cartapp.session.patience import Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ async def test_what_never_waits_needs_no_clock() -> None:
     async def work() -> int:
         return 1
 
-    assert await within(0, work()) == 1
+    assert await Patience(0).wait_for(work()) == 1
 
 
 async def test_what_waits_comes_back() -> None:
@@ -26,7 +26,7 @@ async def test_what_waits_comes_back() -> None:
             seen.append(await asyncio.to_thread(int, number))
         return seen
 
-    assert await within(LONG, work()) == [0, 1, 2]
+    assert await Patience(LONG).wait_for(work()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("waits", [0, 1, 2])
@@ -37,7 +37,7 @@ async def test_an_error_comes_through(waits: int) -> None:
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        await within(LONG, work())
+        await Patience(LONG).wait_for(work())
 
 
 @pytest.mark.parametrize("waits", [0, 1])
@@ -53,7 +53,7 @@ async def test_waiting_too_long_is_ended(waits: int) -> None:
             ended.append(True)
 
     with pytest.raises(TimeoutError):
-        await within(0.01, work())
+        await Patience(0.01).wait_for(work())
     assert ended
 
 
@@ -68,7 +68,7 @@ async def test_an_error_that_work_handles_lets_it_go_on() -> None:
         return 0
 
     asyncio.get_running_loop().call_soon(broken.set_exception, OSError("broken"))
-    assert await within(LONG, work()) == 7
+    assert await Patience(LONG).wait_for(work()) == 7
 
 
 @pytest.mark.parametrize("handled", [True, False])
@@ -85,10 +85,53 @@ async def test_a_cancellation_reaches_the_work(handled: bool) -> None:
             await asyncio.sleep(0)
         return "finished"
 
-    task = asyncio.create_task(within(LONG, work()))
+    task = asyncio.create_task(Patience(LONG).wait_for(work()))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
     assert heard == ["cancelled"]
     assert task.cancelled() is not handled
     assert not handled or task.result() == "finished"
+
+
+async def test_one_timer_ends_all_that_wait_too_long() -> None:
+    patience = Patience(0.01)
+    over: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.append(name)
+
+    first = asyncio.create_task(patience.wait_for(work("first")))
+    answered = asyncio.create_task(patience.wait_for(asyncio.sleep(0, "answered")))
+    second = asyncio.create_task(patience.wait_for(work("second")))
+    assert await answered == "answered"
+    await asyncio.wait([first, second])
+    assert over == ["first", "second"]
+    assert isinstance(first.exception(), TimeoutError)
+    assert isinstance(second.exception(), TimeoutError)
+    assert not first.cancelling()
+    assert await patience.wait_for(asyncio.sleep(0, "afterwards")) == "afterwards"
+
+
+async def test_somebody_elses_cancellation_goes_first() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            task.cancel()  # while our own is under way
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(Patience(0.01).wait_for(work()))
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+def test_it_goes_with_one_event_loop_after_the_other() -> None:
+    patience = Patience(0.01)
+    for _ in range(2):
+        assert asyncio.run(patience.wait_for(asyncio.sleep(0, 1))) == 1
+        with pytest.raises(TimeoutError):
+            asyncio.run(patience.wait_for(asyncio.sleep(LONG)))

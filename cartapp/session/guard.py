@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import StoreUnavailable
-from .patience import within
+from .patience import Patience
 from .record import Record, Version
 from .stores.base import Store
 
@@ -31,6 +31,7 @@ class GuardedStore:
         self.store = store
         self.name = store.name
         self._timeout = timeout
+        self._patience = Patience(timeout)
         self._on_change = on_change
         self._open_until: float | None = None  # event loop time of the next probe; None: calls go through
         self._probing = False
@@ -84,7 +85,7 @@ class GuardedStore:
 
     async def _bounded(self, answer: Coroutine[Any, Any, T]) -> T:
         try:
-            return await within(self._timeout, answer)
+            return await self._patience.wait_for(answer)
         except TimeoutError as error:
             self._set(asyncio.get_running_loop().time() + _PROBE_EVERY)
             raise StoreUnavailable(

@@ -23,8 +23,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
-_SLOW = 0.01  # seconds: a step that takes longer is not for the event loop
-_THREADS_FOR = 1.0  # seconds for which steps run in threads after a slow one
+_SLOW = 0.01  # seconds: steps that take longer are not for the event loop
+_SLOW_IN_A_ROW = 3  # fewer may only mean that another process had the processor meanwhile
+_THREADS_FOR = 1.0  # seconds for which steps run in threads after slow ones
 _BATCH = 100  # files that one step of a scan or purge opens: a few milliseconds
 
 
@@ -46,6 +47,7 @@ class FileStore:
     def __init__(self, path: str | Path, *, clock: Clock = now) -> None:
         self._base = Path(path).absolute()
         self._clock = clock
+        self._slow_steps = 0  # in a row, the last one included
         self._threads_until = 0.0  # by the monotonic clock; before it the disk was slow
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
 
@@ -131,9 +133,14 @@ class FileStore:
             except OSError as error:
                 raise self._unavailable(error) from error
             finally:
-                if time.monotonic() - started > _SLOW:
-                    self._threads_until = time.monotonic() + _THREADS_FOR
+                self._note(time.monotonic() - started)
         return await self._run(work, True, *args)
+
+    def _note(self, seconds: float) -> None:
+        """A step took so long."""
+        self._slow_steps = self._slow_steps + 1 if seconds > _SLOW else 0
+        if self._slow_steps >= _SLOW_IN_A_ROW:
+            self._threads_until = time.monotonic() + _THREADS_FOR
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
@@ -175,18 +182,23 @@ class FileStore:
             suppress(FileNotFoundError, UnreadableRecord),
             Shard.locked(self._place(record.key), wait) as folder,
         ):
-            stored = self._live(folder, record.key)
-            if stored is not None and stored.version == expected:
-                return folder.write(record, version=int(expected) + 1)
+            return folder.change(
+                record.key,
+                lambda stored: (record, int(expected) + 1) if self._is_seen(stored, expected) else None,
+            )
         return None
 
     def _touch(self, wait: bool, key: str, expected: Version, last_used: int, expires: int) -> bool:
         with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(key), wait) as folder:
-            stored = self._live(folder, key)
-            if stored is not None and stored.version == expected:
-                touched = replace(stored, last_used=last_used, expires=expires)
-                folder.write(touched, version=int(expected))
-                return True
+            touched = folder.change(
+                key,
+                lambda stored: (
+                    (replace(stored, last_used=last_used, expires=expires), int(expected))
+                    if self._is_seen(stored, expected)
+                    else None
+                ),
+            )
+            return touched is not None
         return False
 
     def _delete(self, wait: bool, key: str, expected: Record | None) -> bool:
@@ -194,6 +206,10 @@ class FileStore:
             if expected is None or _is_still(folder.read(key), expected):
                 return folder.remove(key)
         return False
+
+    def _is_seen(self, stored: Record, expected: Version) -> bool:
+        """Whether it is live and has the version that the caller has seen."""
+        return stored.version == expected and stored.expires > self._clock()
 
     def _live(self, folder: Shard, key: str) -> Record | None:
         found = folder.read(key)

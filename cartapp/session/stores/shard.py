@@ -20,8 +20,9 @@ import re
 import stat
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -96,13 +97,33 @@ class Shard:
         return None
 
     def write(self, record: Record, *, version: int) -> int:
-        """Put the record in its place, whole or, when an error comes, not at all; returns the version."""
-        packed = pack(record, version)
-        if len(packed) > MAX_RECORD:
-            raise ValueError(f"A session file holds a record of at most {MAX_RECORD} bytes.")
-        with suppress(FileNotFoundError, UnreadableRecord):
-            if self._change(_file_name(record.key), packed, record.expires):
+        """Put a record where none counts; whole or, when an error comes, not at all. Returns the version."""
+        packed = _packed(record, version)
+        with suppress(FileNotFoundError, UnreadableRecord), self._opened(_file_name(record.key)) as file:
+            if _write_in_place(file, _content(file), packed, record.expires):
                 return version
+        self._put(record, packed)
+        return version
+
+    def change(self, key: str, make: Callable[[Record], tuple[Record, int] | None]) -> int | None:
+        """Put what `make` makes of the record, with its version, in the record's place, as `write` does.
+
+        None, and nothing changed, when there is no record or `make` returns None. Raises `UnreadableRecord`.
+        """
+        with suppress(FileNotFoundError), self._opened(_file_name(key)) as file:
+            content = _content(file)
+            made = make(unpack(key, slots.newest(content)))
+            if made is None:
+                return None
+            record, version = made
+            packed = _packed(record, version)
+            if not _write_in_place(file, content, packed, record.expires):
+                self._put(record, packed)
+            return version
+        return None
+
+    def _put(self, record: Record, packed: bytes) -> None:
+        """Write a new file and rename it over the record's."""
         try:
             self._write_new(slots.fresh(packed), record.expires)
             os.replace(LEFTOVER, _file_name(record.key), src_dir_fd=self.folder, dst_dir_fd=self.folder)
@@ -110,23 +131,9 @@ class Shard:
             with suppress(OSError):  # the first error is the one to tell; the next writer removes what stays
                 self.remove_leftover()
             raise
-        return version
-
-    def _change(self, name: str, packed: bytes, expires: int) -> bool:
-        """Change the file in place; False when it has no room for the record."""
-        with self._opened(name, os.O_RDWR) as file:
-            found = slots.change(_content(file), packed)
-            if found is None:
-                return False
-            at, slot = found
-            while slot:
-                written = os.pwrite(file, slot, at)
-                at, slot = at + written, slot[written:]
-            os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
-            return True
 
     @contextmanager
-    def _opened(self, name: str, access: int) -> Iterator[int]:
+    def _opened(self, name: str, access: int = os.O_RDWR) -> Iterator[int]:
         """A record's file. Raises FileNotFoundError, and `UnreadableRecord` for what is not a file."""
         try:
             file = os.open(name, access | _GUARDED, dir_fd=self.folder)
@@ -179,6 +186,26 @@ class Shard:
             return [_key(entry.name) for entry in files if _is_due(entry, now)]
 
 
+def _packed(record: Record, version: int) -> bytes:
+    packed = pack(record, version)
+    if len(packed) > MAX_RECORD:
+        raise ValueError(f"A session file holds a record of at most {MAX_RECORD} bytes.")
+    return packed
+
+
+def _write_in_place(file: int, content: bytes, packed: bytes, expires: int) -> bool:
+    """Change a file that has this content; False when it has no room for the record."""
+    found = slots.change(content, packed)
+    if found is None:
+        return False
+    at, slot = found
+    while slot:
+        written = os.pwrite(file, slot, at)
+        at, slot = at + written, slot[written:]
+    os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
+    return True
+
+
 def _content(file: int) -> bytes:
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
@@ -193,6 +220,7 @@ def name_of(key: str) -> str:
     return _file_name(key)[:2]
 
 
+@lru_cache(1024)
 def _file_name(key: str) -> str:
     """Hexadecimal, since some file systems do not tell `a` from `A`."""
     if not is_key(key):
