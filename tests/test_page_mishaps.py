@@ -117,6 +117,9 @@ async def test_a_cart_that_ended_says_so(client: httpx.AsyncClient) -> None:
 async def test_a_log_in_needs_no_session(client: httpx.AsyncClient) -> None:
     await client.post("/register", json=ALICE)
     client.cookies.clear()
+    page = await client.get("/login", headers=ENDED)
+    assert messages(page) == ["Your earlier session has ended"]
+    assert messages(await client.get("/login")) == []
     sent = {"email": ALICE["email"], "password": ALICE["password"]}
     answer = await client.post("/login", data=sent, headers=ENDED)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/dashboard")

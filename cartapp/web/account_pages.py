@@ -13,6 +13,7 @@ from .account_sessions import own_sessions
 from .errors import Refused
 from .pages import rendered, take_flashes, typed
 from .users import required_user
+from .visitor import has_expired
 
 FLASH_OF_ACCOUNT = "account"
 
@@ -29,7 +30,7 @@ async def login_page(
         "typed": {"email": ""} | typed(fields, ("email",)),
         "next": own_path(asked) or "",
         "open": request.app.state.settings.registration == "open",
-        "flashes": await take_flashes(session, FLASH_OF_ACCOUNT),
+        "flashes": [("Your earlier session has ended", "info")] if has_expired(request, session) else [],
     }
     return rendered("login.html", request, session, context, problem)
 

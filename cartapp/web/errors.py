@@ -122,7 +122,8 @@ def validated(model: type[M], fields: Mapping[str, Any]) -> M:
 
 async def _meet_visitor(request: Request) -> None:
     """Load what a page shows of its visitor. Without an answer of the store the page does without."""
-    if not wants_page(request.scope) or hasattr(request.state, "user"):
+    is_file = request.url.path.startswith("/static/")
+    if is_file or not wants_page(request.scope) or hasattr(request.state, "user"):
         return
     with suppress(StoreUnavailable):
         session = await load_session(request)

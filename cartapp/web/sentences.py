@@ -36,6 +36,7 @@ SENTENCES = (
     _("Removed"),
     _("This form was sent twice; it was carried out once"),
     _("Your earlier session has ended, so this is a new cart"),
+    _("Your earlier session has ended"),
     _("Preferences saved"),
     _("Profile updated successfully"),
     _("Password changed"),
