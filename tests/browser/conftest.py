@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.running import Shop, running_shop
+from tests.servers.redis import RedisServer
 
 from .chromium import Visitor, binary, launched, visitor
 
@@ -31,21 +32,26 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture(scope="module")
 def file_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The shop as it comes."""
+    """The shop as it comes, with two workers."""
     binary()
-    with running_shop(tmp_path_factory.mktemp("file"), PATIENT, workers=1) as shop:
+    with running_shop(tmp_path_factory.mktemp("file"), PATIENT) as shop:
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def redis_shop(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The same with its sessions in Redis."""
+    binary()
+    settings = {**PATIENT, "CART_SESSION_URL": redis_server.url}
+    with running_shop(tmp_path_factory.mktemp("redis"), settings) as shop:
         yield shop
 
 
 @pytest.fixture(scope="module", params=["file", "redis"])
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The shop on each of two kinds of store, with two workers."""
-    binary()
-    store = {}
-    if request.param == "redis":
-        store = {"CART_SESSION_URL": request.getfixturevalue("redis_server").url}
-    with running_shop(tmp_path_factory.mktemp(request.param), {**PATIENT, **store}) as running:
-        yield running
+def shop(request: pytest.FixtureRequest) -> Shop:
+    """One after the other, for what depends on where sessions are kept."""
+    found: Shop = request.getfixturevalue(f"{request.param}_shop")
+    return found
 
 
 @pytest.fixture

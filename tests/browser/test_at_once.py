@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from tests.running import Shop
+from tests.servers.redis import RedisServer
 
 from .chromium import put_into_cart
 from .conftest import Come
@@ -41,8 +42,8 @@ async def test_two_tabs_at_once(shop: Shop, visit: Come) -> None:
     await expect(first.get_by_role("spinbutton", name=f"Quantity: {HUB}")).to_have_value("3")
 
 
-async def test_another_tab_follows(shop: Shop, visit: Come) -> None:
-    person = await visit(shop)
+async def test_another_tab_follows(file_shop: Shop, visit: Come) -> None:
+    person = await visit(file_shop)
     first, second = await person.tab(), await person.tab()
     await put_into_cart(first, KEYBOARD)
     await second.goto("/cart")
@@ -54,8 +55,8 @@ async def test_another_tab_follows(shop: Shop, visit: Come) -> None:
     await expect(second.get_by_role("spinbutton", name=f"Quantity: {HUB}")).to_be_visible()
 
 
-async def test_an_old_page_in_another_tab(shop: Shop, visit: Come) -> None:
-    person = await visit(shop, java_script_enabled=False)
+async def test_an_old_page_in_another_tab(file_shop: Shop, visit: Come) -> None:
+    person = await visit(file_shop, java_script_enabled=False)
     first, second = await person.tab(), await person.tab()
     await put_into_cart(first, KEYBOARD)
     await second.goto("/cart")
@@ -87,8 +88,8 @@ async def test_the_same_form_twice_counts_once(shop: Shop, visit: Come) -> None:
     assert await quantity(page, KEYBOARD) == "1"
 
 
-async def test_the_back_button(shop: Shop, visit: Come) -> None:
-    page = await (await visit(shop)).tab()
+async def test_the_back_button(file_shop: Shop, visit: Come) -> None:
+    page = await (await visit(file_shop)).tab()
     await put_into_cart(page, KEYBOARD)
     await page.goto("/cart")
     await page.get_by_role("button", name=f"One more: {KEYBOARD}").click()
@@ -102,8 +103,8 @@ async def test_the_back_button(shop: Shop, visit: Come) -> None:
     await expect(page.get_by_role("spinbutton", name=f"Quantity: {KEYBOARD}")).to_have_value("3")
 
 
-async def test_back_after_log_out_shows_nothing_private(shop: Shop, visit: Come) -> None:
-    person = await visit(shop)
+async def test_back_after_log_out_shows_nothing_private(file_shop: Shop, visit: Come) -> None:
+    person = await visit(file_shop)
     page = await person.tab()
     await page.request.post(
         "/register", data={"name": "Ann", "email": "back@example.com", "password": "a long phrase of mine"}
@@ -115,9 +116,9 @@ async def test_back_after_log_out_shows_nothing_private(shop: Shop, visit: Come)
     await expect(page).to_have_url(re.compile("/login"))
 
 
-async def test_a_slow_line(shop: Shop, visit: Come) -> None:
+async def test_a_slow_line(file_shop: Shop, visit: Come) -> None:
     """While a change is under way it is said, other buttons wait their turn, and each counts."""
-    page = await (await visit(shop)).tab()
+    page = await (await visit(file_shop)).tab()
     await put_into_cart(page, KEYBOARD)
     await page.goto("/cart")
     held, go = asyncio.Event(), asyncio.Event()
@@ -140,8 +141,8 @@ async def test_a_slow_line(shop: Shop, visit: Come) -> None:
     assert await quantity(page, KEYBOARD) == "4"
 
 
-async def test_a_line_that_breaks(shop: Shop, visit: Come) -> None:
-    person = await visit(shop)
+async def test_a_line_that_breaks(file_shop: Shop, visit: Come) -> None:
+    person = await visit(file_shop)
     page = await person.tab()
     person.expected.add("ERR_FAILED")
     await page.goto("/")
@@ -182,3 +183,27 @@ async def test_a_session_that_ends_amid_a_form(shop: Shop, visit: Come) -> None:
     person.expected.add(401)
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Your session has ended; log in again").first).to_be_visible()
+
+
+async def test_a_store_out_of_reach(redis_server: RedisServer, redis_shop: Shop, visit: Come) -> None:
+    """It is said, nothing is lost, and the way on is there."""
+    person = await visit(redis_shop)
+    person.expected.add(503)
+    page = await person.tab()
+    await put_into_cart(page, KEYBOARD)
+    redis_server.server.pause()
+    try:
+        await page.get_by_role("button", name=f"Add to cart: {HUB}").click()
+        await expect(page.locator("#notices .problem")).to_be_visible()
+        await page.goto("/cart")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("out of reach"))
+        await expect(page.get_by_text("Your cart is kept.")).to_be_visible()
+    finally:
+        redis_server.server.resume()
+    line = page.get_by_role("spinbutton", name=f"Quantity: {KEYBOARD}")
+    for _ in range(100):  # until the breaker's next probe
+        if await line.count():
+            break
+        await page.get_by_role("link", name="Try again").click()
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await expect(line).to_have_value("1")

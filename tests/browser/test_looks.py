@@ -80,7 +80,7 @@ async def test_a_users_pages(file_shop: Shop, visit: Come, theme: str) -> None:
         await assert_fine(page, theme)
 
 
-@pytest.mark.parametrize("width", [320, 1024])
+@pytest.mark.parametrize("width", [320, 768])
 async def test_every_page_fits_its_window(file_shop: Shop, visit: Come, width: int) -> None:
     person = await visit(file_shop, viewport={"width": width, "height": 800})
     page = await person.tab()

@@ -136,8 +136,8 @@ async def test_ones_own_sessions(shop: Shop, visit: Come) -> None:
     await expect(other).to_have_url(re.compile("/login"))
 
 
-async def test_it_goes_on_with_the_keyboard_alone(shop: Shop, visit: Come) -> None:
-    page = await (await visit(shop)).tab()
+async def test_it_goes_on_with_the_keyboard_alone(file_shop: Shop, visit: Come) -> None:
+    page = await (await visit(file_shop)).tab()
     await page.goto("/")
 
     async def tab_to(name: str) -> None:
@@ -179,9 +179,9 @@ async def test_it_goes_on_with_the_keyboard_alone(shop: Shop, visit: Come) -> No
     await expect(page.get_by_role("heading", level=1)).to_be_focused()  # not lost with the button
 
 
-async def test_the_page_of_the_api(shop: Shop, visit: Come) -> None:
+async def test_the_page_of_the_api(file_shop: Shop, visit: Come) -> None:
     """Swagger UI under our policy: nothing that it does is refused."""
-    page = await (await visit(shop)).tab()
+    page = await (await visit(file_shop)).tab()
     await page.goto("/docs")
     await page.locator(".opblock-summary-control").first.click()
     await page.get_by_role("button", name="Execute").click()
