@@ -55,7 +55,7 @@ WRAPPERS = {"stores.encrypted": {"keys"}}
 STORE_CLASS = re.compile(r"^class \w+Store\b", re.MULTILINE)
 
 HTTP = {"starlette", "fastapi"}
-KNOWS_HTTP = {"cartapp.session.middleware", "cartapp.session.fastapi"}
+KNOWS_HTTP = {"cartapp.session.middleware", "cartapp.session.fastapi", "cartapp.session.direct"}
 DRIVERS = {"aiomcache", "asyncpg", "memcache", "pymemcache", "pymongo", "redis", "sqlalchemy", "valkey"}
 
 

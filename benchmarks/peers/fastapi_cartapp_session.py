@@ -1,20 +1,22 @@
 """The same small application on cartapp.session: the layer without our shop around it, on any backend."""
 
 import os
-from typing import Any
 
 from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from benchmarks.shop import Items, cart_json, visits_json, with_product, with_quantity
 from cartapp.session import Session, SessionMiddleware, open_store
 from cartapp.session.carriers import CookieCarrier
+from cartapp.session.direct import DirectRoute
 from cartapp.session.fastapi import SessionDep
 from cartapp.session.keys import KeyRing
 
 SECRET = "YmVuY2htYXJrLWJlbmNobWFyay1iZW5jaG1hcmstMDE"
 
 app = FastAPI()
+app.router.route_class = DirectRoute
 if url := os.environ["BENCH_SESSIONS"]:  # empty: the same application without the layer
     carrier = CookieCarrier(KeyRing(SECRET), "cart_session") if url == "cookie://" else None
     app.add_middleware(SessionMiddleware, store=open_store(url), carrier=carrier, load="explicit", ttl=1800)
@@ -32,23 +34,23 @@ class Quantity(BaseModel):
 
 
 @app.get("/ping")
-async def ping() -> dict[str, str]:
-    return {"status": "ok"}
+async def ping() -> JSONResponse:
+    return JSONResponse({"status": "ok"})
 
 
 @app.get("/api/cart")
-async def show(session: SessionDep) -> dict[str, Any]:
-    return cart_json(session.get("cart", []))
+async def show(session: SessionDep) -> JSONResponse:
+    return JSONResponse(cart_json(session.get("cart", [])))
 
 
 @app.post("/api/cart/add")
-async def add(session: SessionDep, new: Item) -> dict[str, Any]:
+async def add(session: SessionDep, new: Item) -> JSONResponse:
     session.modify("cart", lambda cart: with_product(cart, new.model_dump()), [])
     return await saved_cart(session)
 
 
 @app.put("/api/cart/{product_id}")
-async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> dict[str, Any]:
+async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> JSONResponse:
     def change(cart: Items) -> Items:
         changed = with_quantity(cart, product_id, new.quantity)
         if changed is None:
@@ -60,12 +62,12 @@ async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> d
 
 
 @app.get("/visit-counter")
-async def visits(session: SessionDep) -> dict[str, Any]:
+async def visits(session: SessionDep) -> JSONResponse:
     session.modify("visits", lambda count: count + 1, 0)
     await session.save()
-    return visits_json(session["visits"])
+    return JSONResponse(visits_json(session["visits"]))
 
 
-async def saved_cart(session: Session) -> dict[str, Any]:
+async def saved_cart(session: Session) -> JSONResponse:
     await session.save()
-    return cart_json(session["cart"])
+    return JSONResponse(cart_json(session["cart"]))
