@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Needs only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format messages bench soak screenshots lock clean
+.PHONY: help run setup test lint format messages table bench soak screenshots lock clean
 
 # python3 where it will do, otherwise the newest other one that answers.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -60,6 +60,9 @@ messages: .venv/dev.stamp ## bring the translations up to date with the template
 
 soak: .venv/dev.stamp ## the long tests
 	$(PYTEST) -m soak
+
+table: .venv/dev.stamp ## run the tests of every promise, and write the table of docs/backends.md
+	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md
 
 bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
 	$(BIN)/python -m benchmarks $(ARGS)

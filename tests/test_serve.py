@@ -13,7 +13,8 @@ import pytest
 
 from cartapp.settings import load
 
-from .commands import PATIENCE, Cart, free_port, process, run
+from .commands import PATIENCE, Cart, process, run
+from .servers.process import free_port
 from .surroundings import enter, names
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"

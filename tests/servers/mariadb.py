@@ -19,9 +19,10 @@ GRANT ALL ON cart.* TO cart@'127.0.0.1';
 def mariadb_server() -> Iterator[SqlServer]:
     require("mariadbd", "apt-get install mariadb-server")
     user, port = unprivileged("mysql"), free_port()
-    with temporary_folder(user) as folder:
+    # A starting server clears its temporary folder of what others left there: each needs one of its own.
+    with temporary_folder(user) as folder, temporary_folder(user) as tmpdir:
         (folder / "init.sql").write_text(INIT)
-        files = ("--no-defaults", f"--datadir={folder}/data")
+        files = ("--no-defaults", f"--datadir={folder}/data", f"--tmpdir={tmpdir}")
         prepared(["mariadb-install-db", *files, "--skip-test-db"], user, folder)
         command = [
             "mariadbd",

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -23,12 +24,17 @@ class ServerFailed(Exception):
     """A server did not start, or ended by itself; the message has the end of its output."""
 
 
+# Below those that a system gives to outgoing connections: none takes the port of a server that is stopped.
+PORTS = range(10_000, 32_768)
+
+
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of the loopback address that nobody listens on; by chance, as many tests ask at once."""
+    while True:
+        port = secrets.choice(PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def accepts(port: int) -> bool:
