@@ -14,20 +14,21 @@ from cartapp.session.policy import Policy
 from cartapp.session.record import Record, key_of, new_id, now
 from cartapp.session.stores import open_store
 from cartapp.session.stores.memcached import MemcachedStore
-from cartapp.session.stores.memcached_url import Address, parse
+from cartapp.session.stores.memcached_url import PREFIX, Address, parse
 
 from .conftest import ManualClock
 from .layer import Layer
 from .servers.memcached import MemcachedServer, running
-from .stores import HOUR, make_record
+from .stores import HOUR, PATIENCE, make_record
 
 pytestmark = pytest.mark.anyio
 
 DAY = 24 * HOUR
 
 
-def opened(server: MemcachedServer, clock: ManualClock | None = None) -> MemcachedStore:
-    return MemcachedStore(Address((("127.0.0.1", server.port),)), clock=clock or now)
+def opened(server: MemcachedServer, clock: ManualClock | None = None, prefix: str = PREFIX) -> MemcachedStore:
+    address = Address((("127.0.0.1", server.port),), prefix)
+    return MemcachedStore(address, clock=clock or now, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -287,8 +288,7 @@ async def test_listings_at_once_wait_for_each_other(store: MemcachedStore, clock
 
 
 async def test_a_listing_longer_than_what_the_network_holds(server: MemcachedServer) -> None:
-    address = Address((("127.0.0.1", server.port),), prefix="x" * 228)  # which makes long lines
-    store = MemcachedStore(address)
+    store = opened(server, prefix="x" * 228)  # which makes long lines
     for _ in range(50):
         await asyncio.gather(*(store.create(make_record(now())) for _ in range(500)))
     assert len([found async for found in store.scan()]) == 25_000
