@@ -12,7 +12,7 @@ from cartapp.session.stores.engine import Database
 
 from .databases import SERVERS
 from .servers.memcached import MemcachedServer
-from .servers.mongodb import MongoServer
+from .servers.mongodb import MongoServer, ferretdb_version
 from .servers.redis import RedisServer, RedisServers
 
 
@@ -39,8 +39,11 @@ def _mongodb(_backend: str, request: pytest.FixtureRequest) -> str:
     server: MongoServer = request.getfixturevalue("mongodb_server")
     with server.client() as client:
         told = client.server_info()
-    ferretdb = told.get("ferretdbVersion")
-    return f"FerretDB {ferretdb.removeprefix('v')}, serialised" if ferretdb else f"mongod {told['version']}"
+    return (
+        f"FerretDB {ferretdb_version()}, serialised"
+        if "ferretdbVersion" in told
+        else f"mongod {told['version']}"
+    )
 
 
 def _database(backend: str, request: pytest.FixtureRequest) -> str:

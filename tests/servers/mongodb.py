@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +65,13 @@ def ferretdb_binary() -> Path:
         subprocess.run(["go", "build", "-buildvcs=false", "-o", built, "."], cwd=_SOURCE, check=True)
         built.replace(binary)  # at once: others may be building it as well
     return binary
+
+
+def ferretdb_version() -> str:
+    """The version that our program is built with; as a library FerretDB does not know its own."""
+    found = re.search(r"FerretDB/FerretDB v(\S+)", (_SOURCE / "go.mod").read_text())
+    assert found
+    return found[1]
 
 
 @contextmanager
