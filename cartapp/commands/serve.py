@@ -33,6 +33,7 @@ def serve(
     from ..logs import configuration
     from ..settings import choice_of_store, hand_over, load, masked_url
     from ..start import prepare
+    from ..wire import OneWriteProtocol
 
     if reload and workers > 1:
         raise typer.BadParameter("--reload works with one worker only.")
@@ -54,6 +55,7 @@ def serve(
         uvicorn.run(
             "cartapp.app:serve_app",
             factory=True,
+            http=OneWriteProtocol,
             host=host,
             port=port,
             workers=workers,
