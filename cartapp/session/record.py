@@ -5,6 +5,7 @@ into it only ever see the key, the first 16 bytes of the id's SHA-256, so that w
 nobody in (CVE-2019-16782).
 """
 
+import os
 import re
 import secrets
 import struct
@@ -13,6 +14,7 @@ import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from random import Random
 
 import msgspec
 
@@ -29,6 +31,11 @@ _ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _KEY = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
 
 
+# A generator of our own: `secrets` asks the kernel each time, and what all share an application may seed.
+_versions = Random()  # noqa: S311 - it makes no secrets
+os.register_at_fork(after_in_child=_versions.seed)  # or the child would go on with its parent's numbers
+
+
 def now() -> int:
     """The wall clock, as a `Clock`."""
     return time.time_ns() // 1_000_000
@@ -37,6 +44,15 @@ def now() -> int:
 def new_id() -> str:
     """A new session id: 32 random bytes as 43 base64url characters."""
     return secrets.token_urlsafe(32)
+
+
+def new_version() -> int:
+    """A version that nobody else makes: 63 random bits, though no secret ones.
+
+    For stores that cannot count: what was lost or dropped, and then made anew, is not the record that
+    somebody still holds.
+    """
+    return _versions.getrandbits(63)
 
 
 def is_id(text: str) -> bool:

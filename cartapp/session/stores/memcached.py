@@ -6,7 +6,6 @@ of a look at the item, so that it is one atomic step.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator
 from hashlib import blake2b
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, is_key, now, pack, unpack
+from ..record import Clock, Record, Summary, Version, is_key, new_version, now, pack, unpack
 from .memcached_server import Answer, MemcachedServer
 from .memcached_url import Address
 
@@ -76,7 +75,7 @@ class MemcachedStore:
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`; an expired record makes way."""
-        version = _new_version()
+        version = new_version()
         if await self._put(b"add", record.key, pack(record, version), self._lifetime(record)):
             return version
         seen = await self._look(record.key)
@@ -91,7 +90,7 @@ class MemcachedStore:
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired or unreadable record counts as gone."""
-        version = _new_version()
+        version = new_version()
         seen = expected if isinstance(expected, _Seen) else await self._look(record.key)
         while seen is not None and seen == expected and self._is_live(seen):
             if await self._swap(seen, record, version):
@@ -218,11 +217,6 @@ def _seen(key: str, answer: Answer) -> _Seen | None:
     if not answer.token:
         raise StoreUnavailable("A memcached server was started without CAS (-C), so it can keep no sessions.")
     return _Seen(unpack(key, answer.data), answer.token)
-
-
-def _new_version() -> int:
-    # Random, not counted: what was dropped and made anew is not the record that somebody still holds.
-    return secrets.randbits(63)
 
 
 def _summary(record: Record) -> Summary:

@@ -5,7 +5,6 @@ version, which MongoDB does atomically on the document; none of them inserts.
 """
 
 import logging
-import secrets
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure
 
 from ..errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, now
+from ..record import Clock, Record, Summary, Version, new_version, now
 from .mongodb_errors import Failure, reason_of
 from .mongodb_url import Address
 
@@ -68,7 +67,7 @@ class MongoStore:
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`; an expired record makes way."""
         await self._make_indexes()
-        version = secrets.randbits(63)
+        version = new_version()
         document = {"_id": record.key, **_document(record, version)}
         with self._explained():
             try:
@@ -89,7 +88,7 @@ class MongoStore:
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired record counts as gone."""
-        version = secrets.randbits(63)
+        version = new_version()
         changes = _document(record, version)
         return version if await self._update(record.key, expected, changes) else None
 

@@ -7,7 +7,6 @@ before it writes is a Lua script that touches this one key, so that it is one at
 import asyncio
 import logging
 import re
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, is_key, now, pack, unpack
+from ..record import Clock, Record, Summary, Version, is_key, new_version, now, pack, unpack
 from .gather import Gatherer
 from .redis_errors import reason_of
 from .redis_link import Command, Link, Place, link_to
@@ -99,7 +98,7 @@ class RedisStore:
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`."""
-        version = _new_version()
+        version = new_version()
         packed, left = pack(record, version), self._left(record.expires)
         if not await self._ask("SET", self._place(record.key), packed, "NX", "PX", left):
             return None
@@ -114,7 +113,7 @@ class RedisStore:
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired or unreadable record counts as gone."""
-        version = _new_version()
+        version = new_version()
         words = _bytes(expected), self._clock(), pack(record, version), self._left(record.expires)
         return version if await self._run(_SAVE, self._place(record.key), *words) else None
 
@@ -265,10 +264,6 @@ class RedisStore:
         return StoreUnavailable(
             f"The {self.name} store at {self._address} cannot be used: {reason_of(error)}."
         )
-
-
-def _new_version() -> int:
-    return secrets.randbits(63)
 
 
 def _bytes(number: Version) -> bytes:

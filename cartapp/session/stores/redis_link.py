@@ -9,6 +9,7 @@ that the server has closed while it was idle is noticed before it is used.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import hiredis
 from redis.asyncio import Redis, Sentinel, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, ConnectionPool
@@ -111,9 +112,9 @@ class PoolLink:
         """See `Link.send`."""
         connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
         try:
-            await connection.send_packed_command(
-                connection.pack_commands([command.words for command in commands])
-            )
+            # redis-py's own packing is Python. (The type that hiredis names is that of a tuple of one.)
+            packed = [hiredis.pack_command(command.words) for command in commands]  # type: ignore[arg-type]
+            await connection.send_packed_command(b"".join(packed))
             for _ in commands:
                 try:
                     answer = await connection.read_response()
