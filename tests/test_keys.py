@@ -100,14 +100,14 @@ class CookieLayer:
         self.manager = Manager(carrier, Policy(), clock=clock)
 
     async def store(self, cookie: str | None, **data: object) -> str:
-        visit = self.manager.visit(cookie)
+        visit = self.manager.visit(lambda: cookie)
         session = await Session(visit).load()
         session.update(data)
         await session.save()
         return visit.cookie() or ""
 
     async def read(self, cookie: str) -> dict[str, object]:
-        return (await Session(self.manager.visit(cookie)).load()).copy()
+        return (await Session(self.manager.visit(lambda: cookie)).load()).copy()
 
 
 async def test_the_record_travels_in_the_cookie(clock: ManualClock) -> None:
@@ -171,7 +171,7 @@ async def test_keep_alive_and_renewal_change_the_cookie(clock: ManualClock) -> N
     kept = await layer.store(cookie)
     clock.advance(3600)
     assert await layer.read(kept) == {"a": 1}
-    visit = layer.manager.visit(kept)
+    visit = layer.manager.visit(lambda: kept)
     session = await Session(visit).load()
     before = session.id
     session.log_in("7")

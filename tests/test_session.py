@@ -208,7 +208,7 @@ async def test_two_requests_on_one_record_lose_nothing(sequence: list[tuple[int,
     ],
 )
 async def test_touching_counts_and_needs_loading(layer: Layer, touch: Callable[[Session], object]) -> None:
-    unloaded = Session(layer.manager.visit(None))
+    unloaded = Session(layer.manager.visit(lambda: None))
     with pytest.raises(SessionNotLoaded):
         touch(unloaded)
     loaded, _ = await layer.visit()

@@ -49,9 +49,11 @@ class Manager:
         self._on_count = on_count
         self._turns: dict[str, _Turn] = {}
 
-    def visit(self, cookie: str | None, *, read_only: bool = False, may_create: bool = True) -> "Visit":
-        """One request's dealings with its session; `cookie` is the value of our cookie, if one came."""
-        return Visit(self, cookie, read_only=read_only, may_create=may_create)
+    def visit(
+        self, read_cookie: Callable[[], str | None], *, read_only: bool = False, may_create: bool = True
+    ) -> "Visit":
+        """One request's dealings with its session; `read_cookie` gives our cookie's value, if one came."""
+        return Visit(self, read_cookie, read_only=read_only, may_create=may_create)
 
     def count(self, what: str) -> None:
         """One more of it."""
@@ -77,21 +79,26 @@ class Manager:
 class Visit:
     """The keeper of one request's session: loads it, commits it, and knows the cookie that follows."""
 
-    def __init__(self, manager: Manager, cookie: str | None, *, read_only: bool, may_create: bool) -> None:
+    _arrived = False  # whether the cookie was looked into; most requests never ask for their session
+    _cookie: str | None = None  # what came, once it was looked into
+    _id: str | None = None
+    _key: str | None = None
+    _committed = False  # whether this visit wrote anything
+    cleared = False  # whether the cookie is to be removed
+
+    def __init__(
+        self, manager: Manager, read_cookie: Callable[[], str | None], *, read_only: bool, may_create: bool
+    ) -> None:
         self._manager = manager
         self._policy = manager.policy
+        self._read_cookie = read_cookie
         self._read_only = read_only
         self._may_create = may_create
-        self._cookie = cookie
-        self._arrived = False  # whether the cookie was looked into; most requests never ask for their session
-        self._id: str | None = None
-        self._key: str | None = None
-        self._committed = False  # whether this visit wrote anything
-        self.cleared = False  # whether the cookie is to be removed
 
     def _arrive(self) -> None:
         if not self._arrived:
             self._arrived = True
+            self._cookie = self._read_cookie()
             session_id, self._store = self._manager.carrier.arrive(self._cookie)
             self._take(session_id)
 
@@ -192,8 +199,10 @@ class Visit:
             if session.ending and not self._read_only:
                 await self._end(session)
             return
-        if self._policy.eager and self._cookie is None:
-            await session.load()  # without an id this asks no store
+        if self._policy.eager:
+            self._arrive()
+            if self._cookie is None:
+                await session.load()  # without an id this asks no store
         if session.loaded:
             await self.commit(session)
 

@@ -5,6 +5,7 @@ The only file here that knows HTTP.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from starlette.datastructures import MutableHeaders
@@ -200,7 +201,7 @@ class _Exchange:
         self._layer, self._scope, self._receive, self._send = layer, scope, receive, send
         self._written = layer.written[scope.get("scheme") in ("https", "wss")]
         self._visit = layer.manager.visit(
-            self._written.read(scope["headers"]),
+            partial(self._written.read, scope["headers"]),
             read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
             may_create=scope["type"] == "http",
         )
@@ -222,20 +223,21 @@ class _Exchange:
 
         Not a coroutine itself, since most messages only pass.
         """
-        if self._answered or message["type"] == "http.response.start":
+        starts = message["type"] == "http.response.start"
+        if self._answered or (starts and self._is_used()):
             return self._forward(message)
+        self.started = self.started or starts
         return self._send(message)
 
     async def _forward(self, message: Message) -> None:
         if self._answered:
             return  # the handler's own answer, which is not true any more
-        if self._is_used():
-            try:
-                await self._visit.finish(self.session, failed=message["status"] >= 500)
-            except _ANSWERED as error:
-                await self.answer(error)
-                return
-            self._add_headers(message)
+        try:
+            await self._visit.finish(self.session, failed=message["status"] >= 500)
+        except _ANSWERED as error:
+            await self.answer(error)
+            return
+        self._add_headers(message)
         self.started = True
         await self._send(message)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -85,8 +86,8 @@ class Inspector:
 
     def visit(self, scope: Scope) -> Visit:
         """The dealings of this request with the session of its cookie."""
-        value = read_cookie(scope["headers"], self._cookie.name_for(_is_https(scope)))
-        return self._manager.visit(value, read_only=True)
+        name = self._cookie.name_for(_is_https(scope))
+        return self._manager.visit(partial(read_cookie, scope["headers"], name), read_only=True)
 
     def own_key(self, scope: Scope) -> str | None:
         """The key of the session that a request came with, whether there is one or not."""

@@ -63,7 +63,7 @@ class Shard:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path) -> Iterator[Self]:
+    def opened(cls, path: str | Path) -> Iterator[Self]:
         """The shard for reading. Raises FileNotFoundError when there is none."""
         folder = os.open(path, _FOLDER)
         try:
@@ -73,7 +73,7 @@ class Shard:
 
     @classmethod
     @contextmanager
-    def locked(cls, path: Path, wait: bool = True) -> Iterator[Self]:
+    def locked(cls, path: str | Path, wait: bool = True) -> Iterator[Self]:
         """The shard for one writer alone, among all threads and processes of the host.
 
         Raises BlockingIOError when somebody else has it and `wait` is false.
