@@ -18,7 +18,7 @@ PACKAGE = Path(cartapp.__file__).parent
 
 LAYERS = (
     {"commands"},
-    {"app"},
+    {"app", "wire"},
     {"start", "web"},
     {"accounts", "catalogue"},
     {"schema"},

@@ -3,6 +3,8 @@
 Every method may raise `StoreUnavailable` when the database is out of reach.
 """
 
+import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -263,10 +265,13 @@ class Accounts:
         return at + max(self._session_age, logins.TOKEN_LIFE if remember else 0) + _SLACK
 
     async def _do(self, work: Callable[[Connection], T]) -> T:
-        """One transaction, tried again when another worker added the same row in the meantime."""
-        for _ in range(_TRIES - 1):
+        """One transaction, tried again when another worker adds the same row at this moment.
+
+        With a pause, since Firebird says so before that other one has committed.
+        """
+        for number in range(1, _TRIES):
             try:
                 return await self._database.run(work)
             except IntegrityError:
-                continue
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - jitter, not a secret
         return await self._database.run(work)

@@ -15,6 +15,8 @@ import typer
 from . import output
 
 GRACE = 10  # seconds that running requests get when the server is told to stop
+# Seconds that a worker may be silent, as one that starts on a busy machine is, before it is replaced.
+_BUSY = 60
 
 
 def serve(
@@ -67,6 +69,7 @@ def serve(
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
             timeout_graceful_shutdown=GRACE,
+            timeout_worker_healthcheck=_BUSY,
         )
 
 
