@@ -21,7 +21,7 @@ from cartapp.session.stores.mongodb_url import parse
 from .conftest import ManualClock
 from .layer import Layer
 from .servers.mongodb import MongoServer
-from .stores import HOUR, make_record
+from .stores import HOUR, PATIENCE, make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ def sessions(mongodb_server: MongoServer) -> Iterator[Collection[dict[str, Any]]
 async def store(
     mongodb_server: MongoServer, sessions: Collection[dict[str, Any]], clock: ManualClock
 ) -> AsyncIterator[MongoStore]:
-    store = MongoStore(parse(urlsplit(mongodb_server.url)), clock=clock)
+    store = MongoStore(parse(urlsplit(mongodb_server.url)), clock=clock, timeout=PATIENCE)
     yield store
     await store.close()
 

@@ -20,7 +20,7 @@ from cartapp.session.stores.redis import RedisStore
 from .conftest import ManualClock
 from .servers.redis import RedisServer, wait_for
 from .store_workers import DEADLINE, increment_many, write_until_gone
-from .stores import HOUR, REDIS, make_record, with_prefix
+from .stores import HOUR, PATIENCE, REDIS, make_record, with_prefix
 from .workers import processes
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest) -> RedisServer:
 
 @pytest.fixture
 async def store(server: RedisServer, clock: ManualClock) -> AsyncIterator[RedisStore]:
-    store = open_store(server.url, clock=clock)
+    store = open_store(server.url, clock=clock, timeout=PATIENCE)
     assert isinstance(store, RedisStore)
     yield store
     await store.close()

@@ -15,8 +15,9 @@ import typer
 from . import output
 
 GRACE = 10  # seconds that running requests get when the server is told to stop
-# Seconds that a worker may be silent, as one that starts on a busy machine is, before it is replaced.
-_BUSY = 60
+# Seconds that a worker may be silent, as one is that starts on a busy machine, before it is replaced; for as
+# long the death of another one may go unnoticed.
+_BUSY = 15
 
 
 def serve(
