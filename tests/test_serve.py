@@ -42,7 +42,10 @@ def served(*args: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str]
                 break
         else:
             pytest.fail("the server ended")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
+        transport = httpx.HTTPTransport(retries=5)  # it says so a moment before it listens
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False, transport=transport
+        ) as client:
             yield running, client
 
 
