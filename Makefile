@@ -36,7 +36,7 @@ setup: .venv/dev.stamp ## make .venv with everything for development
 
 # By file in a few processes, since many tests wait for a server; then those that a busy machine would disturb.
 test: lint ## lint, types and every test but the long ones
-	$(PYTEST) -m "not soak and not alone" -n 4 --dist loadfile
+	$(PYTEST) -m "not soak and not alone" -n 3 --dist loadfile
 	$(PYTEST) -m "alone and not soak"
 
 lint: .venv/dev.stamp ## ruff and mypy
