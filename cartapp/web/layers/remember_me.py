@@ -1,6 +1,7 @@
 """The cookie that remembers a device: read from the request, and written with whatever the answer is."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
+from functools import cached_property
 from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,10 +15,14 @@ COOKIE = "remember_me"
 class Device:
     """What a handler knows of the visitor's device, and what it says of it; in the scope as `device`."""
 
-    def __init__(self, cookie: str | None) -> None:
-        self._cookie = cookie
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._headers = headers
         self._answer: str | None = None
         self._max_age = 0
+
+    @cached_property
+    def _cookie(self) -> str | None:
+        return read_cookie(self._headers, COOKIE)  # few handlers ever ask for it
 
     @property
     def token(self) -> Token | None:
@@ -54,7 +59,7 @@ class RememberMe:
         """The ASGI application."""
         if scope["type"] != "http":
             return self.app(scope, receive, send)
-        device = Device(None if scope["method"] == "HEAD" else read_cookie(scope["headers"], COOKIE))
+        device = Device(() if scope["method"] == "HEAD" else scope["headers"])
         scope["device"] = device
         secure = scope.get("scheme") == "https" if self._secure == "auto" else self._secure
 
