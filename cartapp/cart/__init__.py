@@ -10,7 +10,7 @@ from .cart import (
     CartItem,
     NotInCart,
 )
-from .money import MAX_PRICE, InvalidPrice, cents_of, number_of
+from .money import MAX_PRICE, InvalidPrice, cents_of, decimal_of, number_of
 
 __all__ = [
     "MAX_LINES",
@@ -24,5 +24,6 @@ __all__ = [
     "InvalidPrice",
     "NotInCart",
     "cents_of",
+    "decimal_of",
     "number_of",
 ]

@@ -1,6 +1,6 @@
 """Money is whole cents inside and a plain number with at most two decimals outside."""
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 MAX_PRICE = 100_000_000
 """The highest price, in cents."""
@@ -22,6 +22,14 @@ def cents_of(amount: Decimal) -> int:
     if rounded != amount:
         raise InvalidPrice
     return int(rounded.scaleb(2))
+
+
+def decimal_of(text: str) -> Decimal:
+    """The number that a JSON document writes; infinite when its exponent is more than a Decimal holds."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("Infinity")
 
 
 def number_of(cents: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cartapp.cart import MAX_NAME, MAX_PRODUCT_ID, InvalidPrice, cents_of
+from cartapp.cart import MAX_NAME, MAX_PRODUCT_ID, InvalidPrice, cents_of, decimal_of
 
 from .product import Product
 
@@ -20,7 +20,7 @@ MAX_DESCRIPTION = 1000
 """Characters."""
 
 _FIELDS = ("id", "name", "price", "description")
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=decimal_of)
 
 
 class InvalidCatalogue(ValueError):

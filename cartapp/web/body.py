@@ -1,12 +1,13 @@
 """The request's body: one JSON object, or the fields of a form."""
 
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
+
+from cartapp.cart import decimal_of
 
 from .clients import media_type
 from .errors import Refused
@@ -17,7 +18,7 @@ _MAX_FIELDS = 100
 
 # Floats become Decimal, so that 79.999 is refused for what was sent and not for its nearest double. The
 # decoder takes no NaN, no byte order mark, no invalid UTF-8, no lone surrogate and no unbounded integer.
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=decimal_of)
 
 
 async def read_json(request: Request) -> tuple[dict[str, Any], bytes]:
