@@ -108,6 +108,23 @@ def test_a_key_must_be_text() -> None:
         encode(1, "value")  # type: ignore[arg-type]
 
 
+class Text(str):
+    __slots__ = ()
+
+
+class Whole(int):
+    pass
+
+
+class Real(float):
+    pass
+
+
+def test_a_subclass_comes_back_as_what_it_is_at_bottom() -> None:
+    value = [Text("<b>"), Whole(3), {"price": Real(1.5)}, True]
+    assert typed(decode(encode("key", value))) == typed(["<b>", 3, {"price": 1.5}, True])
+
+
 def test_a_tuple_comes_back_as_a_list() -> None:
     assert decode(encode("key", (1, (2,)))) == [1, [2]]
 

@@ -112,8 +112,13 @@ class _RefusedError(Exception):
 
 
 def _tag(value: Any, depth: int) -> Any:
-    if type(value) in _AS_IS or isinstance(value, (str, int)):
+    if type(value) in _AS_IS:
         return value
+    # A subclass such as Markup is kept as what it is at bottom, as in the standard json; msgspec takes none.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
     if depth == 0:
         raise _RefusedError(f"it is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
@@ -130,7 +135,7 @@ def _tag(value: Any, depth: int) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _RefusedError(f"{value} is no JSON number")
-        return value
+        return float.__float__(value)
     to_text = _TO_TEXT.get(type(value))
     if to_text is None:
         raise _RefusedError(
