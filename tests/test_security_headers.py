@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message
 
 from cartapp.web.static import FOLDER
 
@@ -114,6 +115,34 @@ async def test_an_unexpected_error(client: httpx.AsyncClient, caplog: pytest.Log
     page = await client.get("/broken", headers=BROWSER)
     assert "<h1>Something went wrong on our side</h1>" in page.text
     assert "secret" not in page.text + str(page.headers)
+
+
+async def test_a_client_that_goes_away_amid_its_body_is_no_error_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    came: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return came.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/cart/add",
+        "headers": headers,
+        "query_string": b"",
+    }
+    await shop_app()(scope, receive, send)
+    assert not sent
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 async def test_an_error_amid_an_answer_cuts_it_off(client: httpx.AsyncClient) -> None:

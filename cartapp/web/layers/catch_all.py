@@ -2,13 +2,17 @@
 
 from collections.abc import Awaitable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import error_response, logger
 
 
 class CatchAll:
-    """Answers 500 for an exception; one after the first byte goes on to the server, which cuts the answer."""
+    """Answers 500 for an exception; one after the first byte goes on to the server, which cuts the answer.
+
+    A client that went away before its body was whole is nobody's error, and nobody is left to answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,6 +31,8 @@ class CatchAll:
 
         try:
             await self.app(scope, receive, noticing)
+        except ClientDisconnect:
+            logger.info("%s %s: the client went away amid its body", scope["method"], scope["path"])
         except Exception:
             if started:
                 raise
