@@ -16,7 +16,9 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cartapp.session import CookieOptions, Session, SessionError, SessionMiddleware, StoreUnavailable
+from cartapp.session.carriers import CookieCarrier
 from cartapp.session.fastapi import SessionDep, typed
+from cartapp.session.keys import KeyRing, new_secret
 from cartapp.session.record import Record, Version, key_of, new_id
 from cartapp.session.stores.memory import MemoryStore
 from tests.conftest import ManualClock
@@ -126,10 +128,13 @@ async def stream(request: Request) -> Response:
         yield "first"
         request.session["late"] = 1
         yield "last"
+        if "renew" in request.query_params:
+            session_of(request).regenerate()
         if "save" in request.query_params:
             await session_of(request).save()
 
-    request.session["early"] = 1
+    if "late" not in request.query_params:
+        request.session["early"] = 1
     return StreamingResponse(body())
 
 
@@ -501,6 +506,29 @@ async def test_streams_commit_before_the_first_byte(wrap: Wrap) -> None:
         assert (await http.get("/view")).json() == {"session": {"early": 1, "late": 1}}
 
 
+async def test_what_needs_a_cookie_is_refused_once_the_answer_has_begun(wrap: Wrap, store: Counted) -> None:
+    async with client(wrap()) as http:
+        with pytest.raises(SessionError, match="begun answer"):
+            await http.get("/stream?late=1&save=1")
+        assert store.calls == []  # no session begins that nobody has the cookie of
+        await http.get("/stream")
+        with pytest.raises(SessionError, match="begun answer"):
+            await http.get("/stream?renew=1&save=1")
+        assert (await http.get("/view")).json() == {"session": {"early": 1}}  # its id is still good
+
+
+async def test_the_cookie_carrier_saves_nothing_once_the_answer_has_begun(wrap: Wrap) -> None:
+    app = wrap(carrier=CookieCarrier(KeyRing(new_secret()), "cart_session"))
+    async with client(app) as http:
+        await http.post("/update", json={"a": 1})
+        with pytest.raises(SessionError, match="begun answer"):
+            await http.get("/stream?late=1&save=1")
+    with TestClient(app, base_url="https://testserver") as browser:
+        browser.post("/update", json={"a": 1})
+        with browser.websocket_connect("wss://testserver/socket") as ws:
+            assert "a WebSocket" in ws.receive_json()["error"]
+
+
 async def test_head_changes_nothing(wrap: Wrap, store: Counted, clock: ManualClock) -> None:
     async with client(wrap()) as http:
         answer = await http.head("/stream")
@@ -546,7 +574,7 @@ async def test_the_id_appears_in_set_cookie_only(
 def test_a_websocket_saves_only_by_save(wrap: Wrap) -> None:
     with TestClient(wrap(), base_url="https://testserver") as http:
         with http.websocket_connect("wss://testserver/socket") as ws:
-            assert "cannot begin a session" in ws.receive_json()["error"]
+            assert "a WebSocket" in ws.receive_json()["error"]
         http.post("/update", json={"a": 1})
         with http.websocket_connect("wss://testserver/socket") as ws:
             assert ws.receive_json() == {"session": {"a": 1, "socket": 1}}

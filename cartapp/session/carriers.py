@@ -23,6 +23,9 @@ _KEPT_OPEN = 1024  # cookies whose content is remembered: at most some eight meg
 class Carrier(Protocol):
     """Turns a cookie's value into an id and the place its record is kept, and back."""
 
+    holds_record: bool
+    """Whether the record is in the cookie itself, so that a change needs a new one."""
+
     def arrive(self, cookie: str | None) -> tuple[str | None, Store]:
         """The id in a cookie, None when it is not well-formed, and where to look for its record."""
         ...
@@ -34,6 +37,8 @@ class Carrier(Protocol):
 
 class IdCarrier:
     """The cookie holds the id; the record is in a store."""
+
+    holds_record = False
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -54,6 +59,8 @@ class CookieCarrier:
     cookie and the later one wins whole, and a copied cookie lives until it expires or its user's epoch is
     raised.
     """
+
+    holds_record = True
 
     def __init__(self, keys: KeyRing, cookie_name: str) -> None:
         self._keys = keys

@@ -50,10 +50,10 @@ class Manager:
         self._turns: dict[str, _Turn] = {}
 
     def visit(
-        self, read_cookie: Callable[[], str | None], *, read_only: bool = False, may_create: bool = True
+        self, read_cookie: Callable[[], str | None], *, read_only: bool = False, can_set_cookie: bool = True
     ) -> "Visit":
         """One request's dealings with its session; `read_cookie` gives our cookie's value, if one came."""
-        return Visit(self, read_cookie, read_only=read_only, may_create=may_create)
+        return Visit(self, read_cookie, read_only=read_only, can_set_cookie=can_set_cookie)
 
     def count(self, what: str) -> None:
         """One more of it."""
@@ -87,13 +87,18 @@ class Visit:
     cleared = False  # whether the cookie is to be removed
 
     def __init__(
-        self, manager: Manager, read_cookie: Callable[[], str | None], *, read_only: bool, may_create: bool
+        self,
+        manager: Manager,
+        read_cookie: Callable[[], str | None],
+        *,
+        read_only: bool,
+        can_set_cookie: bool,
     ) -> None:
         self._manager = manager
         self._policy = manager.policy
         self._read_cookie = read_cookie
         self._read_only = read_only
-        self._may_create = may_create
+        self.can_set_cookie = can_set_cookie  # until the answer begins; over a WebSocket never
 
     def _arrive(self) -> None:
         if not self._arrived:
@@ -181,6 +186,8 @@ class Visit:
             operations = session.recorded()
             if self._read_only:
                 return
+            if self._manager.carrier.holds_record and (operations or session.renewing or session.ending):
+                self._need_cookie()
             if session.ending:
                 await self._end(session)
             if session.record is None:
@@ -211,8 +218,7 @@ class Visit:
         wanted = data != b"{}" or session.new_user is not None
         if not wanted and (self.cleared or not self._policy.eager):
             return
-        if not self._may_create:
-            raise SessionError("A WebSocket cannot begin a session: its cookie would not arrive.")
+        self._need_cookie()
         now = self._manager.clock()
         user, epoch = session.new_user or (None, 0)
         draft = Record(self.handle, now, now, self._policy.expiry(now, now), data, user, epoch)
@@ -221,6 +227,13 @@ class Visit:
         self._committed = True
         session.fill(record)
         await self._policy.hooks.started(record.key, codec.decode_all(data))
+
+    def _need_cookie(self) -> None:
+        """Raises `SessionError` when the change would be lost for want of a cookie."""
+        if not self.can_set_cookie:
+            raise SessionError(
+                "This needs a new session cookie, which neither a WebSocket nor a begun answer can set."
+            )
 
     async def _insert(self, session_id: str, draft: Record) -> tuple[str, Record]:
         while True:
@@ -233,8 +246,8 @@ class Visit:
     async def _change(self, session: Session, record: Record, operations: list[Operation]) -> None:
         if record.retired:
             raise SessionEnded
-        if session.renewing and not self._may_create:
-            raise SessionError("A WebSocket cannot give out a new session id: its cookie would not arrive.")
+        if session.renewing:
+            self._need_cookie()
         turn = self._manager.want_turn(record.key)
         try:
             queued = turn.locked()

@@ -203,7 +203,7 @@ class _Exchange:
         self._visit = layer.manager.visit(
             partial(self._written.read, scope["headers"]),
             read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
-            may_create=scope["type"] == "http",
+            can_set_cookie=scope["type"] == "http",
         )
         self.session = Session(self._visit, layer.data)
 
@@ -226,7 +226,8 @@ class _Exchange:
         starts = message["type"] == "http.response.start"
         if self._answered or (starts and self._is_used()):
             return self._forward(message)
-        self.started = self.started or starts
+        if starts:
+            self._begin()
         return self._send(message)
 
     async def _forward(self, message: Message) -> None:
@@ -238,8 +239,12 @@ class _Exchange:
             await self.answer(error)
             return
         self._add_headers(message)
-        self.started = True
+        self._begin()
         await self._send(message)
+
+    def _begin(self) -> None:
+        self.started = True
+        self._visit.can_set_cookie = False
 
     def _is_used(self) -> bool:
         return self.session.loaded or self.session.accessed or self._layer.policy.eager
@@ -255,6 +260,7 @@ class _Exchange:
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._add_headers(message)
+                self._visit.can_set_cookie = False
             await self._send(message)
 
         await self._layer.error_response(self._scope, error)(self._scope, self._receive, send)
