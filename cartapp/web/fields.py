@@ -5,6 +5,7 @@ is too long is never turned into an integer first.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,21 +24,21 @@ _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f.]+(?:\.[^@\s\
 _MAX_EMAIL = 254  # characters that fit into an SMTP path (RFC 5321, section 4.5.3.1.3)
 
 
-class Kind:
+class Kind(ABC):
     """A kind of field, to stand in `Annotated`."""
 
     @property
+    @abstractmethod
     def problem(self) -> str:
         """What completes the sentence after the field's name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, value: object) -> Any:
         """The value that the handler gets. Raises `ValueError`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schema(self) -> Mapping[str, Any]:
         """What OpenAPI says of the field."""
-        raise NotImplementedError
 
     def sentence(self, field: str) -> str:
         """What a client is told whose value does not fit."""

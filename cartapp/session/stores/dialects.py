@@ -6,6 +6,7 @@ code writes plain SQLAlchemy statements and never asks which engine it talks to.
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -41,7 +42,7 @@ DATA: Final = (
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
 
-class Dialect:
+class Dialect(ABC):
     """One engine as a URL names it; `timeout` is in seconds."""
 
     title: ClassVar[str]
@@ -89,9 +90,9 @@ class Dialect:
     def interrupt(self, connection: Any) -> None:
         """End the call that a driver's connection hangs in, from another thread."""
 
+    @abstractmethod
     def codes(self, error: BaseException) -> Iterable[object]:
         """The engine's own codes in a driver's error."""
-        raise NotImplementedError
 
     def is_transient(self, error: DBAPIError) -> bool:
         """Whether the same may succeed when tried again."""
