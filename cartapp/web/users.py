@@ -17,7 +17,7 @@ from .browsers import browser_of
 from .errors import error_response
 from .layers.remember_me import Device
 
-LOGIN_PAGE = "/login"
+LOGIN_PAGE, HOME = "/login", "/dashboard"
 _LOGIN = "_login"
 
 

@@ -1,10 +1,6 @@
 """In and out: register, log in, log out, by form or JSON."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
-
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.accounts import LoggedIn
@@ -13,20 +9,14 @@ from cartapp.session import Session
 from ..account_inputs import Credentials, Registration, own_path
 from ..account_pages import login_page, register_page
 from ..answers import JSONAnswer
-from ..body import read_fields
 from ..clients import is_json_client
-from ..errors import REFUSALS, Refused, validated
+from ..errors import Refused
+from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, form_body, json_answer
 from ..outputs import Entered, Message
-from ..pages import refusal
-from ..users import LOGIN_PAGE, VisitorDep, accounts_of, begin, client_of, device_of, end
+from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, begin, client_of, device_of, end
 
 router = APIRouter(tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
-
-M = TypeVar("M", bound=BaseModel)
-Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
-
-HOME = "/dashboard"
 
 
 @router.get("/login")
@@ -61,7 +51,7 @@ async def register(request: Request, session: VisitorDep) -> Response:
         )
         return await _entered(request, session, made, "Registration successful", 201, HOME)
 
-    return await _submitted(request, session, Registration, act, again=register_page)
+    return await submitted(request, session, Registration, act, again=register_page)
 
 
 @router.post(
@@ -82,7 +72,7 @@ async def login(request: Request, session: VisitorDep) -> Response:
         )
         return await _entered(request, session, made, "Login successful", 200, own_path(wanted.next) or HOME)
 
-    return await _submitted(request, session, Credentials, act, again=login_page)
+    return await submitted(request, session, Credentials, act, again=login_page)
 
 
 @router.post(
@@ -110,23 +100,6 @@ async def _entered(
     if is_json_client(request.headers):
         return JSONAnswer({"message": message, "user": {"id": made.user.id, "name": made.user.name}}, status)
     return RedirectResponse(then, 303)
-
-
-async def _submitted(
-    request: Request,
-    session: Session,
-    model: type[M],
-    act: Callable[[M], Awaitable[Response]],
-    *,
-    again: Page,
-) -> Response:
-    """Read the form and act on it, or show the page again with what is wrong."""
-    fields: Mapping[str, Any] = {}
-    try:
-        fields = await read_fields(request)
-        return await act(validated(model, fields))
-    except REFUSALS as error:
-        return await again(request, session, refusal(request, error), fields)
 
 
 def _check_open(request: Request) -> None:

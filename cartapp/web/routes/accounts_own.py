@@ -9,14 +9,14 @@ from ..account_inputs import HandleInPath, PasswordChange
 from ..account_pages import FLASH_OF_ACCOUNT, dashboard_page
 from ..account_sessions import as_json, end_other_sessions, end_session, own_sessions
 from ..answers import JSONAnswer
-from ..body import read_fields
 from ..clients import is_json_client
-from ..errors import REFUSALS, Refused, validated
+from ..errors import Refused
+from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, TO_LOGIN, form_body, json_answer
 from ..outputs import PROBLEMS, Message, OwnSessionsAnswer
-from ..pages import refusal
 from ..routing import JSONRoute
 from ..users import (
+    HOME,
     LOGIN_PAGE,
     VisitorDep,
     accounts_of,
@@ -29,8 +29,6 @@ from ..users import (
 
 pages = APIRouter(tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
 api = APIRouter(route_class=JSONRoute, strict_content_type=False, tags=["Accounts"], responses=PROBLEMS)
-
-HOME = "/dashboard"
 
 
 @pages.get("/dashboard", responses=TO_LOGIN)
@@ -54,17 +52,17 @@ async def dashboard(request: Request, session: VisitorDep) -> Response:
 async def change_password(request: Request, session: VisitorDep) -> Response:
     """Change the password; every other session and every remembered device of the user is logged out."""
     user = required_user(request)
-    try:
-        wanted = validated(PasswordChange, await read_fields(request))
+
+    async def act(wanted: PasswordChange) -> Response:
         made = await accounts_of(request).change_password(
             user.id, wanted.current_password, wanted.new_password, client=client_of(request)
         )
-    except REFUSALS as error:
-        return await dashboard_page(request, session, refusal(request, error))
-    begin(request, session, made, fresh=True)
-    await session.save()
-    device_of(request).forget()
-    return await _done(request, session, "Password changed")
+        begin(request, session, made, fresh=True)
+        await session.save()
+        device_of(request).forget()
+        return await _done(request, session, "Password changed")
+
+    return await submitted(request, session, PasswordChange, act, again=dashboard_page)
 
 
 @api.get("/account/sessions", response_model=OwnSessionsAnswer)

@@ -1,19 +1,18 @@
 """Pages and their forms: done, flash, 303. They work without JavaScript."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.cart import Cart, CartItem
 from cartapp.session import Session
 
 from ..account_inputs import UserProfile
-from ..body import read_fields
 from ..clients import is_json_client
-from ..errors import REFUSALS, Refused, validated
+from ..errors import Refused
+from ..forms import M, Page, submitted
 from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
 from ..openapi import FORM_PROBLEMS, form_body
 from ..pages import (
@@ -23,7 +22,6 @@ from ..pages import (
     cart_page,
     preferences_page,
     profile_page,
-    refusal,
     shop_page,
 )
 from ..users import VisitorDep, change_user, user_of
@@ -45,29 +43,24 @@ SEE_OTHER: dict[str, Any] = {"status_code": 303, "response_class": RedirectRespo
 _CART_ENDED = "Your session has ended, and the cart with it; nothing was changed"
 _USER_ENDED = "Your session has ended; log in again, then send this form once more"
 
-M = TypeVar("M", bound=BaseModel)
-Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
 
-
-async def submitted(
+async def carried_out(
     request: Request,
     session: Session,
     model: type[M],
-    act: Callable[[M], Awaitable[None]],
+    change: Callable[[M], Awaitable[None]],
     *,
     again: Page,
     then: str,
 ) -> Response:
-    """Read the form, act on it, save, and go on to a page; or show a page again with what is wrong."""
-    fields: Mapping[str, Any] = {}
-    try:
-        fields = await read_fields(request)
-        await act(validated(model, fields))
+    """Change what the form says, save, and go on to a page; or show a page again with what is wrong."""
+
+    async def act(wanted: M) -> Response:
+        await change(wanted)
         await session.save()
-    except REFUSALS as error:
-        session.revert()  # what the form had recorded until then is not done by showing it again
-        return await again(request, session, refusal(request, error), fields)
-    return RedirectResponse(then, 303)
+        return RedirectResponse(then, 303)
+
+    return await submitted(request, session, model, act, again=again)
 
 
 @router.get("/")
@@ -110,7 +103,7 @@ async def add_to_cart(request: Request, session: VisitorDep) -> Response:
         session.flash(FLASH_OF_CART, f"Added to your cart: {product.name}", "success")
 
     try:
-        return await submitted(request, session, CatalogueItem, add, again=shop_page, then="/cart")
+        return await carried_out(request, session, CatalogueItem, add, again=shop_page, then="/cart")
     except AlreadySent:
         session.flash(FLASH_OF_CART, "This form was sent twice; it was carried out once", "info")
         await session.save()
@@ -125,7 +118,7 @@ async def empty_cart(request: Request, session: VisitorDep) -> Response:
         clear_cart(session)
         session.flash(FLASH_OF_CART, "Your cart is empty", "success")
 
-    return await submitted(request, session, Input, clear, again=cart_page, then="/cart")
+    return await carried_out(request, session, Input, clear, again=cart_page, then="/cart")
 
 
 @router.post("/cart/{product_id}", **SEE_OTHER, openapi_extra=form_body(NewQuantity, {"quantity": 3}))
@@ -142,7 +135,7 @@ async def set_quantity(product_id: ProductInPath, request: Request, session: Vis
         change_cart(session, lambda cart: changed(cart, wanted.quantity))
         session.flash(FLASH_OF_CART, "Your cart was changed" if wanted.quantity else "Removed", "success")
 
-    return await submitted(request, session, NewQuantity, change, again=cart_page, then="/cart")
+    return await carried_out(request, session, NewQuantity, change, again=cart_page, then="/cart")
 
 
 @router.post(
@@ -157,7 +150,7 @@ async def save_preferences(request: Request, session: VisitorDep) -> Response:
         set_preferences(session, chosen)
         session.flash(FLASH_OF_PREFERENCES, "Preferences saved", "success")
 
-    return await submitted(request, session, Preferences, save, again=preferences_page, then="/preferences")
+    return await carried_out(request, session, Preferences, save, again=preferences_page, then="/preferences")
 
 
 @router.post(
@@ -179,5 +172,5 @@ async def update_profile(request: Request, session: VisitorDep) -> Response:
         session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
 
     if user_of(request) is None:
-        return await submitted(request, session, Profile, update, again=profile_page, then="/profile")
-    return await submitted(request, session, UserProfile, update_user, again=profile_page, then="/profile")
+        return await carried_out(request, session, Profile, update, again=profile_page, then="/profile")
+    return await carried_out(request, session, UserProfile, update_user, again=profile_page, then="/profile")
