@@ -1,7 +1,7 @@
 """A user's own sessions: listed, and ended one by one or all but this one."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from cartapp.accounts import events
 from cartapp.session import Session, SessionInfo, Sessions, StoreNotSupported
 
+from .browsers import UNKNOWN
 from .errors import Refused
 from .users import accounts_of, end, login_of, required_user
 
@@ -45,7 +46,7 @@ async def own_sessions(request: Request, session: Session) -> OwnSessions:
     try:
         async for summary in store.find(user.id):
             if summary.handle != session.id and (found := await store.get(summary.handle)):
-                others += [_told(found)] if _login_id(found) in good else []
+                others += [_told(found)] if _login_id(found.data) in good else []
             if len(others) == _MOST:
                 break
     except StoreNotSupported:
@@ -63,8 +64,8 @@ async def end_session(request: Request, session: Session, handle: str) -> None:
         await session.save()
         return
     found = await _of_user(store, handle, user.id)
-    login_id, own = _login_id(found), login_of(session)
-    if login_id is not None and (own is None or login_id != own.id):
+    login_id = _login_id(found.data)
+    if login_id is not None and login_id != _login_id(session):
         await accounts_of(request).end_login(user.id, login_id)
     await store.end(handle)
     events.record("session_ended", user=user.id, session=handle)
@@ -90,19 +91,22 @@ async def _of_user(store: Sessions, handle: str, user_id: str) -> SessionInfo:
 
 
 def _current(session: Session) -> OwnSession:
-    login = login_of(session)
-    browser = login.browser if login else "Unknown browser"
-    return OwnSession(session.id, browser, _text(session.created_at), _text(session.last_used_at), True)
+    created, last_seen = _text(session.created_at), _text(session.last_used_at)
+    return OwnSession(session.id, _browser(session), created, last_seen, True)
 
 
 def _told(found: SessionInfo) -> OwnSession:
-    login = login_of(found.data)
-    browser = login.browser if login else "Unknown browser"
-    return OwnSession(found.handle, browser, _text(found.created), _text(found.last_seen), False)
+    created, last_seen = _text(found.created), _text(found.last_seen)
+    return OwnSession(found.handle, _browser(found.data), created, last_seen, False)
 
 
-def _login_id(found: SessionInfo) -> int | None:
-    login = login_of(found.data)
+def _browser(data: Any) -> str:
+    login = login_of(data)
+    return login.browser if login else UNKNOWN
+
+
+def _login_id(data: Any) -> int | None:
+    login = login_of(data)
     return login.id if login else None
 
 
@@ -112,14 +116,5 @@ def _text(time: datetime | None) -> str:
 
 def as_json(listed: OwnSessions) -> dict[str, Any]:
     """For programs."""
-    sessions = [
-        {
-            "handle": one.handle,
-            "browser": one.browser,
-            "created": one.created,
-            "last_seen": one.last_seen,
-            "current": one.current,
-        }
-        for one in listed.sessions
-    ]
+    sessions = [asdict(one) for one in listed.sessions]
     return {"sessions": sessions} | ({"note": listed.note} if listed.note else {})
