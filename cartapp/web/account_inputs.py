@@ -10,10 +10,9 @@ from fastapi import Path
 
 from cartapp.cart import MAX_NAME
 
-from .fields import Email, Kind, Secret, Text
+from .fields import MAX_EMAIL, Email, Kind, Secret, Text
 from .inputs import Input
 
-_MAX_LOGIN = 254  # characters of an address; a longer text is nobody's
 _OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*")  # no backslash, which browsers take for a slash
 
 
@@ -89,7 +88,7 @@ class Registration(Input):
 class Credentials(Input):
     """A log-in. An address that cannot be one is as wrong as any other."""
 
-    email: Annotated[str, Text(_MAX_LOGIN, blank=True)]
+    email: Annotated[str, Text(MAX_EMAIL, blank=True)]
     password: Annotated[str, Secret()]
     remember_me: Annotated[bool, Flag()] = False
     next: Annotated[str, Text(2000, blank=True)] = ""

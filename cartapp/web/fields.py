@@ -18,10 +18,12 @@ from cartapp.cart import InvalidPrice, cents_of
 
 from . import languages
 
+MAX_EMAIL = 254
+"""Characters that fit into an SMTP path (RFC 5321, section 4.5.3.1.3)."""
+
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _AMOUNT = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f.]+(?:\.[^@\s\x00-\x1f\x7f.]+)+")
-_MAX_EMAIL = 254  # characters that fit into an SMTP path (RFC 5321, section 4.5.3.1.3)
 
 
 class Kind(ABC):
@@ -150,7 +152,7 @@ class Email(Kind):
 
     def read(self, value: object) -> str:
         """The address. No pattern can tell whether it works; this one catches slips."""
-        if not isinstance(value, str) or len(value) > _MAX_EMAIL:
+        if not isinstance(value, str) or len(value) > MAX_EMAIL:
             raise ValueError
         if value and not _EMAIL.fullmatch(value):
             raise ValueError
@@ -210,9 +212,14 @@ class OneOf(Kind):
     words: tuple[str, ...]
 
     @property
+    def choice(self) -> str:
+        """The words, as English lists them."""
+        return f"{', '.join(self.words[:-1])}, or {self.words[-1]}"
+
+    @property
     def problem(self) -> str:
         """The words."""
-        return f"must be {', '.join(self.words[:-1])}, or {self.words[-1]}"
+        return f"must be {self.choice}"
 
     def read(self, value: object) -> str:
         """The word."""

@@ -113,7 +113,7 @@ class _ProductInPath(Whole):
 @dataclass(frozen=True)
 class _PreferenceInPath(OneOf):
     def sentence(self, field: str) -> str:
-        return f"There is no such preference: it is {', '.join(self.words[:-1])}, or {self.words[-1]}"
+        return f"There is no such preference: it is {self.choice}"
 
 
 ProductInPath = Annotated[

@@ -38,7 +38,7 @@ async def shop_page(
         "numbers": _numbers(number, pages),
         "once": secrets.token_urlsafe(8),
     }
-    return rendered("shop.html", request, session, context, problem)
+    return rendered("shop.html", request, context, problem)
 
 
 async def cart_page(
@@ -57,7 +57,7 @@ async def cart_page(
         "typed": typed_one.get("quantity"),
         "flashes": flashes,
     }
-    return rendered("cart.html", request, session, context, problem)
+    return rendered("cart.html", request, context, problem)
 
 
 async def preferences_page(
@@ -78,7 +78,7 @@ async def preferences_page(
         "translated": TRANSLATED,
         "flashes": flashes,
     }
-    return rendered("preferences.html", request, session, context, problem)
+    return rendered("preferences.html", request, context, problem)
 
 
 async def profile_page(
@@ -95,7 +95,7 @@ async def profile_page(
         "typed": profile | typed(fields, ("name", "email")),
         "flashes": await take_flashes(session, FLASH_OF_PROFILE),
     }
-    return rendered("profile.html", request, session, context, problem)
+    return rendered("profile.html", request, context, problem)
 
 
 def refusal(request: Request, error: Exception) -> Refused:
@@ -105,10 +105,8 @@ def refusal(request: Request, error: Exception) -> Refused:
     return refused(error)
 
 
-def rendered(
-    template: str, request: Request, _session: Session, context: dict[str, Any], problem: Refused | None
-) -> Response:
-    """A page for a visitor whose session is loaded, and perhaps a problem on it."""
+def rendered(template: str, request: Request, context: dict[str, Any], problem: Refused | None) -> Response:
+    """A page, and perhaps a problem on it."""
     answer = page(template, request.scope, context | {"problem": problem}, problem.status if problem else 200)
     answer.headers.update(problem.headers if problem else {})
     return answer
