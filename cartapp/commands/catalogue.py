@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .database import with_database
+from .opened import with_database
 
 app = typer.Typer(help="Change the products that the shop sells.", no_args_is_help=True)
 

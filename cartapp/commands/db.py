@@ -2,7 +2,7 @@
 
 import typer
 
-from .database import with_database
+from .opened import with_database
 
 app = typer.Typer(help="Show the schema of the database, and bring it up to date.", no_args_is_help=True)
 

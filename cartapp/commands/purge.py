@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from . import output
-from .running import with_sessions
+from .opened import with_sessions
 
 if TYPE_CHECKING:
     from ..session.sessions import Sessions

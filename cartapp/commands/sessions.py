@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from . import output, purge
-from .running import with_sessions
+from .opened import with_sessions
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
-from .database import with_users
+from .opened import with_users
 
 if TYPE_CHECKING:
     from ..accounts import User

@@ -1,4 +1,4 @@
-"""Runs what a command does with the database of accounts and catalogue."""
+"""Runs what a command does, on the sessions or on the database that the settings choose, and closes these."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -6,12 +6,29 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from ..accounts import UserAdministration
     from ..schema import ShopDatabase
+    from ..session.sessions import Sessions
 
 T = TypeVar("T")
 
 
+def with_sessions(work: Callable[["Sessions"], Awaitable[T]]) -> T:
+    """What `work` returns, given the sessions of the store that the settings choose."""
+    import asyncio
+
+    from ..settings import load
+    from ..start import opened_sessions
+
+    settings = load()
+
+    async def run() -> T:
+        async with opened_sessions(settings) as sessions:
+            return await work(sessions)
+
+    return asyncio.run(run())
+
+
 def with_database(work: Callable[["ShopDatabase"], Awaitable[T]]) -> T:
-    """What `work` returns, given the database that DATABASE_URL names."""
+    """What `work` returns, given the database of accounts and catalogue that DATABASE_URL names."""
     import asyncio
 
     from ..schema import shop_database
