@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from . import output
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from .output import JsonOption
 
 app = typer.Typer(help="Choose and check where sessions are kept.", no_args_is_help=True)
 

@@ -1,13 +1,10 @@
 """`cart config`: the settings in force."""
 
-from typing import Annotated
-
-import typer
-
 from . import output
+from .output import JsonOption
 
 
-def config(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def config(as_json: JsonOption = False) -> None:
     """Show the effective settings and where each came from; secrets are masked."""
     from ..settings import load, masked_url, shown
 

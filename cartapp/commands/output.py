@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""For commands that show something, as the parameter `as_json`."""
 
 _UNBOUNDED = 10_000  # columns: wider than any line of ours, so that nothing is wrapped in a pipe
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

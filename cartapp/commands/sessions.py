@@ -10,6 +10,7 @@ import typer
 
 from . import output, purge
 from .opened import with_sessions
+from .output import JsonOption
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from ..session.sessions import SessionInfo, Sessions
 
+# As in session.survey, which takes long to import; the type checker holds the two together.
 Order = Literal["last_seen", "created", "expires", "size", "user", "handle"]
 
 UserOption = Annotated[str | None, typer.Option("--user", help="Only the sessions of this user.")]
 SortOption = Annotated[
     Order, typer.Option("--sort", help="Times and sizes from the latest and largest, names from A to Z.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 MASK = "***"
 COLUMNS = ("HANDLE", "USER", "CREATED", "LAST SEEN", "EXPIRES", "BYTES")

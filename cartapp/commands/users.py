@@ -8,6 +8,7 @@ import typer
 
 from . import output
 from .opened import with_users
+from .output import JsonOption
 
 if TYPE_CHECKING:
     from ..accounts import User
@@ -43,7 +44,7 @@ def add(
 
 
 @app.command("list")
-def list_users(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_users(as_json: JsonOption = False) -> None:
     """List the users by address."""
     users = with_users(lambda users: users.everybody())
     if as_json:
