@@ -93,11 +93,8 @@ async def opened_sessions(settings: Settings) -> AsyncIterator[Sessions]:
             "CART_SESSION_BACKEND is memory, whose sessions nobody but the server itself can see: "
             "it must be another backend for this."
         )
-    store = store_of(settings)
-    try:
+    async with _opened(settings) as store:
         yield Sessions(store)
-    finally:
-        await store.close()
 
 
 async def copy_between(source: str, target: str, progress: Callable[[Copied], None]) -> Copied:
@@ -114,21 +111,14 @@ async def copy_between(source: str, target: str, progress: Callable[[Copied], No
             )
     if chosen[0].store_url == chosen[1].store_url:
         raise SettingsError("The two backends must differ: these are one and the same store.")
-    origin, destination = [store_of(settings) for settings in chosen]
-    try:
+    async with _opened(chosen[0]) as origin, _opened(chosen[1]) as destination:
         return await copy_sessions(origin, destination, progress=progress)
-    finally:
-        await origin.close()
-        await destination.close()
 
 
 async def check_store(settings: Settings) -> list[Step]:
     """A real round trip. Raises `SettingsError`, and `StoreUnavailable` when it fails."""
-    store = store_of(settings)
-    try:
+    async with _opened(settings) as store:
         return await round_trip(store, timeout=settings.session_timeout)
-    finally:
-        await store.close()
 
 
 async def backend_states(settings: Settings) -> list[BackendState]:
@@ -147,16 +137,19 @@ async def _state(name: str, settings: Settings) -> BackendState:
         theirs = settings if used else load(choice_of_store(name))
         if not used and urlsplit(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
             return BackendState(name, used, True, True, None, "needs no server")
-        taken = await _ping(theirs)
+        async with _opened(theirs) as store:
+            taken = await ping(store, timeout=theirs.session_timeout)
     except (SettingsError, SessionError) as error:
         return BackendState(name, used, True, True, None, str(error))
     return BackendState(name, used, True, True, taken, "answers")
 
 
-async def _ping(settings: Settings) -> float:
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[Store]:
+    """The settings' own store, as long as the block runs."""
     store = store_of(settings)
     try:
-        return await ping(store, timeout=settings.session_timeout)
+        yield store
     finally:
         await store.close()
 
@@ -189,13 +182,12 @@ def _make_folder(settings: Settings, store: Store) -> list[str]:
         raise SettingsError(f"{variable} must name a folder that can be made: {error.strerror}.") from None
     except StoreUnavailable as error:
         raise SettingsError(f"{variable} must name a folder that can be written: {error}") from None
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    return [f"The folder {shown} was made for the sessions."] if missing else []
+    return [f"The folder {_shown(folder)} was made for the sessions."] if missing else []
 
 
 async def _prepare_database(database: ShopDatabase) -> list[str]:
     """The schema, and the first products."""
-    is_new = database.file is not None and not database.file.exists()
+    new_file = database.file if database.file and not database.file.exists() else None
     try:
         await database.prepare()
     except SchemaOutdated as error:
@@ -205,12 +197,12 @@ async def _prepare_database(database: ShopDatabase) -> list[str]:
             raise SettingsError(f"DATABASE_URL must name a file that can be made. {error}") from None
     finally:
         await database.close()
-    return [f"The database {_shown(database.file)} was made for users and products."] if is_new else []
+    return [f"The database {_shown(new_file)} was made for users and products."] if new_file else []
 
 
-def _shown(path: Path | None) -> Path | None:
+def _shown(path: Path) -> Path:
     """The path as seen from the working directory, where it lies below that."""
-    return path.relative_to(Path.cwd()) if path and path.is_relative_to(Path.cwd()) else path
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 async def _try(store: Store) -> None:
