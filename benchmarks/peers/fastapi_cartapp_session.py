@@ -4,8 +4,8 @@ import os
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
+from benchmarks.bodies import Item, Quantity
 from benchmarks.shop import Items, cart_json, visits_json, with_product, with_quantity
 from cartapp.session import Session, SessionMiddleware, open_store
 from cartapp.session.carriers import CookieCarrier
@@ -20,17 +20,6 @@ app.router.route_class = DirectRoute
 if url := os.environ["BENCH_SESSIONS"]:  # empty: the same application without the layer
     carrier = CookieCarrier(KeyRing(SECRET), "cart_session") if url == "cookie://" else None
     app.add_middleware(SessionMiddleware, store=open_store(url), carrier=carrier, load="explicit", ttl=1800)
-
-
-class Item(BaseModel):
-    product_id: int
-    name: str
-    price: float
-    quantity: int = 1
-
-
-class Quantity(BaseModel):
-    quantity: int
 
 
 @app.get("/ping")

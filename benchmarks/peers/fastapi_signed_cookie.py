@@ -3,24 +3,13 @@
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import BaseModel
 from starlette.middleware.sessions import SessionMiddleware
 
+from benchmarks.bodies import Item, Quantity
 from benchmarks.shop import cart_json, visits_json, with_product, with_quantity
 
 app = FastAPI()
 app.add_middleware(SessionMiddleware, secret_key="benchmark-benchmark-benchmark-01")
-
-
-class Item(BaseModel):
-    product_id: int
-    name: str
-    price: float
-    quantity: int = 1
-
-
-class Quantity(BaseModel):
-    quantity: int
 
 
 @app.get("/ping")

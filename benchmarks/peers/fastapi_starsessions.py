@@ -4,11 +4,11 @@ import os
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
-from pydantic import BaseModel
 from redis.asyncio import Redis
 from starsessions import SessionMiddleware, load_session
 from starsessions.stores.redis import RedisStore
 
+from benchmarks.bodies import Item, Quantity
 from benchmarks.shop import cart_json, visits_json, with_product, with_quantity
 
 app = FastAPI()
@@ -19,17 +19,6 @@ app.add_middleware(
     rolling=True,
     cookie_https_only=False,
 )
-
-
-class Item(BaseModel):
-    product_id: int
-    name: str
-    price: float
-    quantity: int = 1
-
-
-class Quantity(BaseModel):
-    quantity: int
 
 
 @app.get("/ping")
