@@ -40,7 +40,10 @@ FILES, SQLITE = "file://{folder}/sessions", "sqlite:///{folder}/sessions.db"
 
 
 def uvicorn(module: str) -> tuple[str, ...]:
-    """One of the ASGI applications in peers/, on one worker of uvicorn, with the options of `cart serve`."""
+    """One of the ASGI applications in peers/, on one worker of uvicorn.
+
+    With the options of `cart serve`, but for its protocol: that is a part of the shop, and not of uvicorn.
+    """
     options = ("--no-access-log", "--log-level", "warning", "--no-server-header", "--no-proxy-headers")
     app = f"benchmarks.peers.{module}:app"
     return (sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "{port}", *options)

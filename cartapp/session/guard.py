@@ -20,7 +20,7 @@ _PROBE_EVERY = 0.5  # seconds between two probes of a backend that hangs
 
 
 class GuardedStore:
-    """The five operations of a store, each bounded by `timeout` seconds.
+    """The operations of a store, each bounded by `timeout` seconds.
 
     `on_change` is told when the breaker opens (True) and when it closes (False).
     """
