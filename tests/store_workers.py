@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing.process import BaseProcess
 
 from msgspec.structs import replace
 
@@ -15,11 +16,26 @@ from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
 
 from . import workers
+from .waiting import DEADLINE
 from .workers import increment, numbered, processes
 
 processes.set_forkserver_preload([workers.__name__, __name__])
 
-DEADLINE = 60.0  # seconds after which a process that should have ended is a failure
+_HOUR = 3_600_000  # milliseconds
+
+
+def started(target: Callable[..., None], *args: object) -> BaseProcess:
+    """A process that runs this function."""
+    worker = processes.Process(target=target, args=args, daemon=True)
+    worker.start()
+    return worker
+
+
+async def ended(workers: Sequence[BaseProcess]) -> list[int | None]:
+    """Their exit codes."""
+    for worker in workers:
+        await asyncio.to_thread(worker.join, DEADLINE)
+    return [worker.exitcode for worker in workers]
 
 
 def create_one(url: str, start: Connection) -> None:
@@ -87,7 +103,7 @@ async def write_once(store: Store, key: str) -> int | None:
 
 
 def write_forever(url: str, keys: list[str], answered: Connection) -> None:
-    """Save records at random and send the key and version of each save that was answered."""
+    """Save and touch records at random, and send the key and version of each save that was answered."""
 
     async def run() -> None:
         store = open_store(url, timeout=20)
@@ -96,6 +112,8 @@ def write_forever(url: str, keys: list[str], answered: Connection) -> None:
             version = await write_once(store, key)
             if version is not None:
                 answered.send((key, version))
+                at = now()
+                await store.touch(key, expected=version, last_used=at, expires=at + _HOUR)
 
     asyncio.run(run())
 
@@ -122,14 +140,3 @@ def write_under_faults(url: str, keys: list[str], told: Connection) -> None:
         await store.close()
 
     asyncio.run(run())
-
-
-def received(connection: Connection) -> list[Any]:
-    """Everything that comes until the other side is gone."""
-    answers: list[Any] = []
-    try:
-        while connection.poll(DEADLINE):
-            answers.append(connection.recv())
-    except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
-        return answers
-    raise AssertionError("The process neither ended nor answered.")

@@ -23,8 +23,8 @@ from cartapp.start import store_of
 
 from .databases import DATABASES, with_schema
 from .shop import ALICE, KEYBOARD, browser
-from .store_workers import DEADLINE
 from .stores import make_record
+from .waiting import DEADLINE
 from .workers import processes
 
 pytestmark = pytest.mark.anyio

@@ -19,6 +19,7 @@ from cartapp.session.stores.file import FileStore
 
 from .needs import require, unmet
 from .stores import HOUR, files_in, make_record
+from .waiting import DEADLINE
 from .workers import UNAVAILABLE, one_operation, processes
 
 NOW = 1_800_000_000_000
@@ -39,7 +40,6 @@ WRITES: dict[str, tuple[Record | None, Record, Record | None]] = {
 ERRORS = {"openat": "EMFILE", "mkdir": "EACCES", "write": "ENOSPC", "pwrite64": "ENOSPC", "renameat": "EROFS"}
 """The error that a call fails with; EIO for the others."""
 
-DEADLINE = 20  # seconds after which a process that should have ended is a failure
 
 # Calls of the store's thread that have nothing to do with files: memory, and waking the event loop.
 NO_FILES = {"mmap", "munmap", "sendto"}

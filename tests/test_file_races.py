@@ -3,14 +3,10 @@
 import asyncio
 import fcntl
 import os
-import random
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,12 +17,12 @@ from cartapp.session.stores import shard
 from cartapp.session.stores.file import FileStore
 
 from .conftest import ManualClock
+from .kills import killed_at_random
+from .store_workers import ended, increment_many, started, write_until_gone
 from .stores import file_of, files_in, make_record
-from .workers import increment_many, numbered, processes, write_forever, write_until_gone
+from .waiting import DEADLINE, until_saved
 
 pytestmark = pytest.mark.anyio
-
-DEADLINE = 30  # seconds after which a process that should have ended is a failure
 
 
 @pytest.fixture
@@ -119,11 +115,8 @@ async def test_increments_of_four_processes_are_all_kept(folder: Path) -> None:
     store = FileStore(folder)
     record = make_record(now(), data=b"0")
     await store.create(record)
-    workers = [
-        processes.Process(target=increment_many, args=(folder, record.key, 100), daemon=True)
-        for _ in range(4)
-    ]
-    assert await asyncio.to_thread(run_all, workers) == [0] * 4
+    workers = [started(increment_many, folder.as_uri(), record.key, 100) for _ in range(4)]
+    assert await ended(workers) == [0] * 4
     counted = await store.load(record.key)
     assert counted is not None
     assert (counted.data, counted.version) == (b"400", 401)
@@ -136,30 +129,14 @@ async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(fo
     records = [make_record(now()) for _ in range(30)]
     for record in records:
         await store.create(record)
-    args = (folder, [record.key for record in records])
-    workers = [processes.Process(target=write_until_gone, args=args, daemon=True) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    async with asyncio.timeout(DEADLINE):
-        for record in records:
-            while (seen := await store.load(record.key)) is not None and int(seen.version) < 20:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)  # until the other processes are amid their writes
-            assert await store.delete(record.key)
-    assert await asyncio.to_thread(join_all, workers) == [0] * 3
+    keys = [record.key for record in records]
+    workers = [started(write_until_gone, folder.as_uri(), keys) for _ in range(3)]
+    for record in records:
+        await until_saved(store, record.key, 20)  # now the other processes are amid their writes
+        assert await store.delete(record.key)
+    assert await ended(workers) == [0] * 3
     assert files_in(folder) == []
     await store.close()
-
-
-def run_all(workers: Sequence[BaseProcess]) -> list[int | None]:
-    for worker in workers:
-        worker.start()
-    return join_all(workers)
-
-
-def join_all(workers: Sequence[BaseProcess]) -> list[int | None]:
-    for worker in workers:
-        worker.join(DEADLINE)
-    return [worker.exitcode for worker in workers]
 
 
 async def test_a_writer_that_waited_in_a_removed_folder_writes_into_the_new_one(
@@ -179,50 +156,8 @@ async def test_a_writer_that_waited_in_a_removed_folder_writes_into_the_new_one(
 @pytest.mark.soak
 async def test_a_thousand_random_kills_break_no_record_and_lose_no_answered_write(folder: Path) -> None:
     store = FileStore(folder)
-    answered = {make_record(0).key: 1 for _ in range(5)}  # the last version that some worker was told
-    for key in answered:
-        await store.create(make_record(now(), key=key, data=numbered(0)))
-    workers = [Writer(folder, list(answered)) for _ in range(3)]
-    for _ in range(1000):
-        workers.append(Writer(folder, list(answered)))
-        for key, version in workers.pop(0).killed():
-            answered[key] = max(answered[key], version)
-        for key, version in answered.items():
-            record = await store.load(key)
-            assert record is not None
-            assert int(record.version) >= version
-            assert record.data == numbered(int(record.version) - 1)
-    for worker in workers:
-        worker.killed()
+    answered = await killed_at_random(store, folder.as_uri(), 1000, writers=3)
     assert min(answered.values()) > 1000, "hardly anything was written"
     assert await store.purge(0) == 0
     assert len(files_in(folder)) == len(answered)
     await store.close()
-
-
-def received(connection: Connection) -> list[Any]:
-    """Everything that comes until the other side is gone."""
-    answers: list[Any] = []
-    try:
-        while connection.poll(DEADLINE):
-            answers.append(connection.recv())
-    except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
-        return answers
-    raise AssertionError("The process neither ended nor answered.")
-
-
-class Writer:
-    """A process that writes to the records until it is killed."""
-
-    def __init__(self, folder: Path, keys: list[str]) -> None:
-        self._connection, theirs = processes.Pipe()
-        self._process = processes.Process(target=write_forever, args=(folder, keys, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def killed(self) -> list[tuple[str, int]]:
-        """Kill it at a random moment of its work; the keys and versions that it was told."""
-        first = self._connection.recv()
-        self._process.join(random.uniform(0, 0.02))
-        self._process.kill()
-        return [first, *received(self._connection)]

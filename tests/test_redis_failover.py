@@ -21,10 +21,10 @@ from .servers.redis import (
     redis_binary,
     running_cluster,
     running_sentinels,
-    wait_for,
 )
 from .servers.valkey import valkey_binary
 from .stores import make_record
+from .waiting import wait_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 

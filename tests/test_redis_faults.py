@@ -26,10 +26,11 @@ from cartapp.session.stores.redis import RedisStore
 from .layer import Layer
 from .servers.process import free_port
 from .servers.proxy import Proxy
-from .servers.redis import AT_ONCE, RedisServer, redis_binary, running, wait_for
+from .servers.redis import AT_ONCE, RedisServer, redis_binary, running
 from .servers.valkey import valkey_binary
 from .stores import make_record
 from .traffic import traffic
+from .waiting import until_there, wait_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="redis")]
 
@@ -145,18 +146,8 @@ async def test_twenty_requests_to_a_frozen_server_wait_once(server: RedisServer,
     with pytest.raises(StoreUnavailable, match="did not answer lately"):
         await guarded.load(seen.key)
     server.server.resume()
-    await answering(guarded)
+    await until_there(guarded)
     assert await guarded.load(seen.key) == seen
-
-
-async def answering(store: GuardedStore | Store) -> None:
-    """Wait until the store is there again."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await store.ping()
-            except StoreUnavailable:
-                await asyncio.sleep(0.02)
 
 
 async def test_without_a_guard_a_frozen_server_costs_one_time_out(server: RedisServer, store: Store) -> None:
@@ -167,7 +158,7 @@ async def test_without_a_guard_a_frozen_server_costs_one_time_out(server: RedisS
             await store.load(key_of(new_id()))
     finally:
         server.server.resume()
-    await answering(store)
+    await until_there(store)
 
 
 async def test_nobody_there(record: Record) -> None:
@@ -303,7 +294,7 @@ async def test_as_many_clients_as_the_server_takes(server: RedisServer, record: 
         for _, writer in taken:
             writer.close()
             await writer.wait_closed()
-        await answering(store)
+        await until_there(store)
         await store.close()
 
 

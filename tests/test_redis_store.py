@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx2 as httpx
 import pytest
@@ -15,13 +16,14 @@ from starlette.routing import Route
 
 from cartapp.session import SessionMiddleware, UnreadableRecord, open_store
 from cartapp.session.record import Record, now, pack
+from cartapp.session.stores.base import Store
 from cartapp.session.stores.redis import RedisStore
 
 from .conftest import ManualClock
-from .servers.redis import RedisServer, wait_for
-from .store_workers import DEADLINE, increment_many, write_until_gone
+from .servers.redis import RedisServer
+from .store_workers import ended, increment_many, started, write_until_gone
 from .stores import HOUR, PATIENCE, REDIS, make_record, with_prefix
-from .workers import processes
+from .waiting import until, wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -174,12 +176,8 @@ def test_increments_of_several_processes_are_all_kept(request: pytest.FixtureReq
     url = with_prefix(request.getfixturevalue(fixture).url)
     record = make_record(now(), data=b"0")
     asyncio.run(created(url, record))
-    workers = [processes.Process(target=increment_many, args=(url, record.key, 50)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(DEADLINE)
-    assert [worker.exitcode for worker in workers] == [0] * 4
+    workers = [started(increment_many, url, record.key, 50) for _ in range(4)]
+    assert asyncio.run(ended(workers)) == [0] * 4
     loaded = asyncio.run(found(url, record.key))
     assert loaded is not None
     assert loaded.data == b"200"
@@ -192,13 +190,9 @@ def test_a_deleted_record_stays_gone_amid_writers(request: pytest.FixtureRequest
     records = [make_record(now()) for _ in range(30)]
     asyncio.run(created(url, *records))
     names = [record.key for record in records]
-    workers = [processes.Process(target=write_until_gone, args=(url, names)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
+    workers = [started(write_until_gone, url, names) for _ in range(2)]
     asyncio.run(deleted(url, names))
-    for worker in workers:
-        worker.join(DEADLINE)
-    assert [worker.exitcode for worker in workers] == [0] * 2
+    assert asyncio.run(ended(workers)) == [0] * 2
     assert all(asyncio.run(found(url, name)) is None for name in names[:5])
 
 
@@ -220,9 +214,14 @@ async def found(url: str, key: str) -> Record | None:
 async def deleted(url: str, names: list[str]) -> None:
     store = open_store(url)
     for name in names:
+        await until(partial(is_touched, store, name))  # now the writers are at it
         assert await store.delete(name)
-        await asyncio.sleep(0.01)  # the writers are on the next one
     await store.close()
+
+
+async def is_touched(store: Store, name: str) -> bool:
+    record = await store.load(name)
+    return record is not None and record.last_used > record.created
 
 
 # -- scripts -----------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from cartapp.session.stores.sql import SqlStore
 from .databases import SERVERS, emptied
 from .servers.process import free_port
 from .servers.sql import PASSWORD, SqlServer
-from .store_workers import DEADLINE, write_under_faults
+from .store_workers import write_under_faults
 from .stores import make_record
+from .waiting import DEADLINE, until_saved, until_there, version_of
 from .workers import numbered, processes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6)]
@@ -80,18 +81,9 @@ async def test_a_server_that_hangs_costs_one_timeout_and_no_connection(
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(answer) for answer in answers} == {StoreUnavailable}
             running.server.resume()
-            while await is_out(guarded):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await until_there(guarded)
             loaded = await asyncio.gather(*(store.load(stored.key) for _ in range(20)))
             assert loaded == [stored] * 20
-
-
-async def is_out(store: GuardedStore) -> bool:
-    try:
-        await store.ping()
-    except StoreUnavailable:
-        return True
-    return False
 
 
 async def test_a_store_is_closed_though_the_server_hangs(
@@ -149,17 +141,5 @@ async def test_a_restart_under_load_loses_no_answered_write(running: SqlServer, 
 
 async def until_written(store: SqlStore, keys: list[str], times: int) -> None:
     """Wait until each record was saved so often from now on."""
-    async with asyncio.timeout(DEADLINE):
-        for key in keys:
-            wanted = await version_of(store, key) + times
-            while await version_of(store, key) < wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-
-
-async def version_of(store: SqlStore, key: str) -> int:
-    try:
-        record = await store.load(key)
-    except StoreUnavailable:
-        return 0
-    assert record is not None
-    return int(record.version)
+    for key in keys:
+        await until_saved(store, key, await version_of(store, key) + times)

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
@@ -16,8 +15,9 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 
 from .conftest import ManualClock
 from .databases import DATABASES, SERVERS
-from .store_workers import DEADLINE, create_one, increment_many, purge_all, write_until_gone
+from .store_workers import create_one, ended, increment_many, purge_all, started, write_until_gone
 from .stores import make_record
+from .waiting import until_saved
 from .workers import processes
 
 pytestmark = pytest.mark.anyio
@@ -40,19 +40,6 @@ async def database(url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def store(database: Database, clock: ManualClock) -> SqlStore:
     return SqlStore(database, clock=clock)
-
-
-def started(target: Callable[..., None], *args: object) -> BaseProcess:
-    worker = processes.Process(target=target, args=args, daemon=True)
-    worker.start()
-    return worker
-
-
-async def ended(workers: Sequence[BaseProcess]) -> list[int | None]:
-    """Their exit codes."""
-    for worker in workers:
-        await asyncio.to_thread(worker.join, DEADLINE)
-    return [worker.exitcode for worker in workers]
 
 
 # -- the table ----------------------------------------------------------------------------------------------
@@ -155,11 +142,9 @@ async def test_what_is_deleted_amid_the_writers_of_other_processes_stays_gone(ur
     for record in records:
         await store.create(record)
     workers = [started(write_until_gone, url, [record.key for record in records]) for _ in range(3)]
-    async with asyncio.timeout(DEADLINE):
-        for record in records:
-            while (seen := await store.load(record.key)) is not None and int(seen.version) < 10:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)  # until the other processes are amid their writes
-            assert await store.delete(record.key)
+    for record in records:
+        await until_saved(store, record.key, 10)  # now the other processes are amid their writes
+        assert await store.delete(record.key)
     assert await ended(workers) == [0] * 3
     assert [found async for found in store.scan()] == []
     await store.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import sqlite3
 import stat
 import threading
@@ -21,9 +20,8 @@ from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
 
 from .conftest import ManualClock
-from .store_workers import received, write_forever
+from .kills import killed_at_random
 from .stores import make_record
-from .workers import numbered, processes
 
 pytestmark = pytest.mark.anyio
 
@@ -227,23 +225,6 @@ async def test_the_log_of_writes_does_not_grow_without_end(
 # -- processes killed at random -----------------------------------------------------------------------------
 
 
-class Writer:
-    """A process that writes to the records until it is killed."""
-
-    def __init__(self, url: str, keys: list[str]) -> None:
-        self._connection, theirs = processes.Pipe()
-        self._process = processes.Process(target=write_forever, args=(url, keys, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def killed(self) -> list[tuple[str, int]]:
-        """Kill it at a random moment of its work; the keys and versions that it was told."""
-        first = self._connection.recv()
-        self._process.join(random.uniform(0, 0.02))
-        self._process.kill()
-        return [first, *received(self._connection)]
-
-
 @pytest.mark.parametrize(
     "kills",
     [
@@ -254,21 +235,7 @@ class Writer:
 async def test_random_kills_break_no_record_and_lose_no_answered_write(path: Path, kills: int) -> None:
     url = f"sqlite:///{path}"
     store = SqlStore(Database(url, timeout=20))
-    answered = {make_record(0).key: 1 for _ in range(5)}  # the last version that some worker was told
-    for key in answered:
-        await store.create(make_record(now(), key=key, data=numbered(0)))
-    workers = [Writer(url, list(answered)) for _ in range(2)]
-    for _ in range(kills):
-        workers.append(Writer(url, list(answered)))
-        for key, version in workers.pop(0).killed():
-            answered[key] = max(answered[key], version)
-        for key, version in answered.items():
-            record = await store.load(key)
-            assert record is not None
-            assert int(record.version) >= version
-            assert record.data == numbered(int(record.version) - 1)
-    for worker in workers:
-        worker.killed()
+    answered = await killed_at_random(store, url, kills, writers=2)
     assert sum(answered.values()) > 5 + kills, "hardly anything was written"
     await store.close()
     with closing(sqlite3.connect(path)) as other:

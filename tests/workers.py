@@ -5,7 +5,6 @@ import ctypes
 import math
 import multiprocessing
 import os
-import random
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -36,55 +35,9 @@ async def increment(store: Store, key: str) -> None:
     raise AssertionError("The record was never free.")
 
 
-def increment_many(folder: Path, key: str, times: int) -> None:
-    """Increments by one process."""
-
-    async def run() -> None:
-        store = FileStore(folder)
-        for _ in range(times):
-            await increment(store, key)
-        await store.close()
-
-    asyncio.run(run())
-
-
-def write_until_gone(folder: Path, keys: list[str]) -> None:
-    """Save and touch each record in turn for as long as it is there."""
-
-    async def run() -> None:
-        store = FileStore(folder)
-        for key in keys:
-            while (seen := await store.load(key)) is not None:
-                version = await store.save(seen, expected=seen.version)
-                if version is not None:
-                    times = {"last_used": seen.last_used + 1, "expires": seen.expires + 1}
-                    await store.touch(key, expected=version, **times)
-        await store.close()
-
-    asyncio.run(run())
-
-
 def numbered(number: int) -> bytes:
     """Data of which no two parts of different writes fit together."""
     return b"%020d" % number * 200
-
-
-def write_forever(folder: Path, keys: list[str], connection: Connection) -> None:
-    """Save and touch records at random, and send the key and version of each save that was answered."""
-
-    async def run() -> None:
-        store = FileStore(folder)
-        while True:
-            seen = await store.load(random.choice(keys))
-            assert seen is not None
-            changed = replace(seen, data=numbered(int(seen.data[:20]) + 1))
-            version = await store.save(changed, expected=seen.version)
-            if version is not None:
-                connection.send((seen.key, version))
-                later = {"last_used": seen.last_used + 1, "expires": seen.expires + 1}
-                await store.touch(seen.key, expected=version, **later)
-
-    asyncio.run(run())
 
 
 def one_operation(folder: Path, operation: str, record: Record, now: int, ready: Connection) -> None:

@@ -8,15 +8,14 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-_DEADLINE = 60.0  # seconds for a start or a stop; both are mostly a matter of one
-_POLL = 0.02  # seconds between two looks at a condition
+from tests.waiting import DEADLINE, wait_for
+
 _SHOWN = 4000  # characters of a server's output that an error shows
 
 
@@ -121,7 +120,10 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._wait_until_ready(self._process)
+            wait_for(self._is_ready)
+        except TimeoutError:
+            self.kill()
+            raise self._failed("was not ready in time") from None
         except BaseException:
             self.kill()
             raise
@@ -134,7 +136,7 @@ class Server:
             self.resume()
             self._process.send_signal(self._stop_by)
             try:
-                self._process.wait(_DEADLINE)
+                self._process.wait(DEADLINE)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
@@ -143,7 +145,7 @@ class Server:
         """End it with SIGKILL, as a crash would; it may be started again."""
         self._signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.wait(_DEADLINE)
+            self._process.wait(DEADLINE)
         self._process = None
 
     def restart(self) -> None:
@@ -157,11 +159,11 @@ class Server:
             return
         self._signal(signal.SIGSTOP)
         os.waitpid(self._process.pid, os.WUNTRACED)  # when all its threads have stopped
-        deadline = time.monotonic() + _DEADLINE
-        while any(child.state not in "TZ" for child in _descendants(self._process.pid)):
-            if time.monotonic() > deadline:
-                raise self._failed("could not be paused")
-            time.sleep(_POLL)
+        wait_for(self._hang)
+
+    def _hang(self) -> bool:
+        pid = self._process.pid if self._process else 0
+        return all(child.state in "TZ" for child in _descendants(pid))
 
     def resume(self) -> None:
         """End a pause."""
@@ -180,14 +182,12 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _DEADLINE
-        while not self._ready():
-            if process.poll() is not None:
-                raise self._failed(f"ended with status {process.returncode}")
-            if time.monotonic() > deadline:
-                raise self._failed("was not ready in time")
-            time.sleep(_POLL)
+    def _is_ready(self) -> bool:
+        if self._ready():
+            return True
+        if self._process is None or self._process.poll() is None:
+            return False
+        raise self._failed(f"ended with status {self._process.returncode}")
 
     def _failed(self, what: str) -> ServerFailed:
         return ServerFailed(f"{self._command[0]} {what}:\n{self.output}")

@@ -3,8 +3,7 @@
 Every function takes the path of a `redis-server`, or of a `valkey-server`, which understands the same.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from redis.retry import Retry
 
 from tests.needs import unmet
 from tests.servers.process import Server, free_port, temporary_folder
+from tests.waiting import wait_for
 
 PASSWORD = "p@ss:w/rd%,?"  # each of its marks means something in a URL
 SENTINELS_PASSWORD = "an/other&"
@@ -26,7 +26,6 @@ SENTINELS_PASSWORD = "an/other&"
 AT_ONCE = "repl-diskless-sync-delay 0"
 """A master's setting: a replica gets its copy without a wait for others."""
 
-_DEADLINE = 60.0  # seconds for servers to agree on something, which mostly is a matter of two or three
 _NODE = (
     "cluster-enabled yes",
     "cluster-node-timeout 1000",
@@ -102,15 +101,6 @@ def ask(port: int, password: str, *words: str | bytes | int, db: int = 0) -> Any
         client.response_callbacks.clear()
         answer = client.execute_command(*words)
     return answer.decode() if isinstance(answer, bytes) else answer
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Look again and again until the condition holds."""
-    deadline = time.monotonic() + _DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("It did not happen in time.")
-        time.sleep(0.02)
 
 
 @contextmanager
