@@ -4,19 +4,19 @@ What `traffic` does with the session layer alone, here through the whole applica
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import httpx2 as httpx
 
 from cartapp.session.record import new_id
 
+from .rounds import Rounds
 from .running import Shop
 from .shop import EMPTY, KEYBOARD
-
-_LONGEST = 60.0  # seconds for which anybody waits for anything
+from .waiting import DEADLINE
 
 Keeps = Literal["all", "replicated", "nothing"]
 """What the server still has when it is back: all it confirmed, what another one had received, or nothing."""
@@ -80,7 +80,7 @@ class Shopper:
     async def check(self) -> None:
         """When all is over an answer comes, and a true one."""
         before = self.answered
-        async with asyncio.timeout(_LONGEST):
+        async with asyncio.timeout(DEADLINE):
             while self.answered == before:
                 self._turns = 2  # so that it looks and adds nothing
                 await self.come()
@@ -121,12 +121,12 @@ class Onlooker:
             return None
 
 
-@dataclass
-class Crowd:
+class Crowd(Rounds):
     """All of them."""
 
-    shoppers: list[Shopper]
-    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    def __init__(self, shoppers: Sequence[Shopper]) -> None:
+        super().__init__()
+        self.shoppers = shoppers
 
     def answered(self) -> int:
         return sum(shopper.answered for shopper in self.shoppers)
@@ -137,12 +137,6 @@ class Crowd:
     def lost(self) -> int:
         return sum(shopper.lost for shopper in self.shoppers)
 
-    async def more(self, figure: Callable[[], int], number: int) -> None:
-        """Wait until a figure, `answered` or `refused`, has grown by that much."""
-        wanted = figure() + number
-        async with asyncio.timeout(_LONGEST), self.came:
-            await self.came.wait_for(lambda: figure() >= wanted)
-
 
 @asynccontextmanager
 async def crowd(shop: Shop, *, keeps: Keeps, shoppers: int = 8) -> AsyncIterator[Crowd]:
@@ -150,25 +144,11 @@ async def crowd(shop: Shop, *, keeps: Keeps, shoppers: int = 8) -> AsyncIterator
     async with shop.client() as stranger, shop.client() as member:
         user = {"email": f"{new_id()}@example.com", "name": "Ada", "password": "a long phrase of mine"}
         assert (await member.post("/register", json=user)).status_code == 201
-        clients = [shop.client() for _ in range(shoppers)]
-        running = Crowd([Shopper(client, keeps) for client in clients])
-        ended = asyncio.Event()
-
-        async def coming(visitor: Shopper | Onlooker, pause: float) -> None:
-            while not ended.is_set():
-                await visitor.come()
-                async with running.came:
-                    running.came.notify_all()
-                await asyncio.sleep(pause)  # a refusal takes no time at all
-
-        async with asyncio.TaskGroup() as tasks:
-            for shopper in running.shoppers:
-                tasks.create_task(coming(shopper, 0.005))
-            tasks.create_task(coming(Onlooker(stranger, member, keeps), 0.05))
-            try:
-                yield running
-            finally:
-                ended.set()
+        running = Crowd([Shopper(shop.client(), keeps) for _ in range(shoppers)])
+        onlooker = Onlooker(stranger, member, keeps)
+        everybody = [(shopper.come, 0.005) for shopper in running.shoppers]
+        async with running.of(*everybody, (onlooker.come, 0.05)):
+            yield running
         for shopper in running.shoppers:
             await shopper.check()
             await shopper.client.aclose()

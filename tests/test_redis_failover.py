@@ -15,6 +15,7 @@ from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store
 from cartapp.session.stores.redis import RedisStore
 
+from .rounds import Rounds
 from .servers.redis import (
     RedisServer,
     RedisServers,
@@ -24,13 +25,12 @@ from .servers.redis import (
 )
 from .servers.valkey import valkey_binary
 from .stores import make_record
-from .waiting import wait_for
+from .waiting import DEADLINE, wait_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 TIMEOUT = 1.0
 PREFIX = "cart:session:"
-LONGEST = 60.0  # seconds for which anybody waits for anything
 BINARIES = {"redis": redis_binary, "valkey": valkey_binary}
 
 
@@ -94,45 +94,32 @@ class Writer:
         self.told, self.unknown = found, 0
 
 
-@dataclass
-class Load:
+class Load(Rounds):
     """All writers."""
 
-    writers: Sequence[Writer]
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        super().__init__()
+        self.writers = writers
 
     def lost(self) -> int:
         return sum(writer.lost for writer in self.writers)
 
-    async def more(self, figure: str, number: int, writers: Sequence[Writer] = ()) -> None:
+    async def each_more(self, figure: str, number: int, writers: Sequence[Writer] = ()) -> None:
         """Wait until each of these writers, or of all, was `answered` or `refused` so many times more."""
         wanted = [(writer, getattr(writer, figure) + number) for writer in writers or self.writers]
-        async with asyncio.timeout(LONGEST):
-            while any(getattr(writer, figure) < least for writer, least in wanted):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await self.until(lambda: all(getattr(writer, figure) >= least for writer, least in wanted))
 
 
 @asynccontextmanager
 async def load(store: RedisStore, *, writers: int = 12) -> AsyncIterator[Load]:
     """Writers at work as long as the block runs; in the end each looks at its record once more."""
     guarded = GuardedStore(store, TIMEOUT)
-    all_of_them = [Writer(guarded, make_record(now(), data=b"0")) for _ in range(writers)]
-    for writer in all_of_them:
+    working = Load([Writer(guarded, make_record(now(), data=b"0")) for _ in range(writers)])
+    for writer in working.writers:
         assert await store.create(writer.record) is not None
-    ended = asyncio.Event()
-
-    async def work(writer: Writer) -> None:
-        while not ended.is_set():
-            await writer.write()
-            await asyncio.sleep(0.002)  # a refusal takes no time at all
-
-    async with asyncio.TaskGroup() as tasks:
-        for writer in all_of_them:
-            tasks.create_task(work(writer))
-        try:
-            yield Load(all_of_them)
-        finally:
-            ended.set()
-    for writer in all_of_them:
+    async with working.of(*((writer.write, 0.002) for writer in working.writers)):
+        yield working
+    for writer in working.writers:
         await writer.write()
         assert writer.unknown == 0
 
@@ -160,13 +147,13 @@ async def test_sentinels_promote_another_master(
 ) -> None:
     master, *replicas = sentinels.servers[:3]
     async with opened(sentinels.url) as store, load(store) as working:
-        await working.more("answered", 20)
+        await working.each_more("answered", 20)
         await asyncio.to_thread(fail(kill, master))
-        await working.more("refused", 1)
-        await working.more("answered", 20)
+        await working.each_more("refused", 1)
+        await working.each_more("answered", 20)
         if not kill:  # it comes back and takes itself for the master, until the sentinels tell it better
             master.server.resume()
-            await working.more("answered", 20)
+            await working.each_more("answered", 20)
         assert len(masters(replicas)) == 1
     record_property("lost", working.lost())
     # A master may confirm in its last moment what it has not sent to its replicas yet. Each writer waits for
@@ -181,17 +168,17 @@ async def test_a_node_of_a_cluster_is_replaced(
 ) -> None:
     nodes = cluster.servers
     async with opened(cluster.url) as store, load(store, writers=30) as working:
-        await working.more("answered", 20)
+        await working.each_more("answered", 20)
         names = [name.decode() for name in nodes[0].ask("KEYS", "*")]
         there = [writer for writer in working.writers if PREFIX + writer.record.key in names]
         assert there
         await asyncio.to_thread(fail(kill, nodes[0]))
-        await working.more("refused", 1, there)
-        await working.more("answered", 20)
+        await working.each_more("refused", 1, there)
+        await working.each_more("answered", 20)
         if not kill:
             nodes[0].server.resume()
             await asyncio.to_thread(wait_for, lambda: nodes[0].has("role:slave"))
-            await working.more("answered", 20)
+            await working.each_more("answered", 20)
         assert nodes[3].has("role:master")
         found = [summary.key async for summary in store.scan()]
         assert sorted(found) == sorted(writer.record.key for writer in working.writers)
@@ -205,12 +192,12 @@ async def test_keys_that_move_to_another_node(cluster: RedisServers) -> None:
     """ASK while a slot is on its way, MOVED afterwards; neither is seen by anybody."""
     source, target = cluster.servers[:2]
     async with opened(cluster.url) as store, load(store, writers=30) as working:
-        await working.more("answered", 10)
+        await working.each_more("answered", 10)
         slots = {source.ask("CLUSTER", "KEYSLOT", PREFIX + writer.record.key) for writer in working.writers}
         moving = [slot for slot in slots if slot <= 5460]  # those of the first node
         for slot in moving:
             await asyncio.to_thread(move, slot, source, target, cluster.servers[2])
-            await working.more("answered", 2)
+            await working.each_more("answered", 2)
         assert moving
         assert sum(writer.refused + writer.lost for writer in working.writers) == 0
 
@@ -236,7 +223,7 @@ async def test_a_part_of_the_keys_that_no_node_has(cluster: RedisServers) -> Non
     wait_for(lambda: "cluster_slots_assigned:10923" in first.ask("CLUSTER", "INFO"))
     async with opened(cluster.url) as store:
         outcomes: set[str] = set()
-        async with asyncio.timeout(LONGEST):
+        async with asyncio.timeout(DEADLINE):
             while "done" not in outcomes or len(outcomes) == 1:
                 try:
                     assert await store.create(make_record(now())) is not None

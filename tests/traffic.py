@@ -1,15 +1,13 @@
 """Visitors who count, while a test does something to the server: was every answer they got true?"""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cartapp.session.errors import SessionEnded, StoreUnavailable
 
 from .layer import Layer
-
-_LONGEST = 30.0  # seconds for which anybody waits for anything
+from .rounds import Rounds
 
 
 @dataclass
@@ -63,12 +61,12 @@ class Visitor:
         assert self.count <= session["count"] <= self.count + self.unknown
 
 
-@dataclass
-class Traffic:
+class Traffic(Rounds):
     """All visitors, each doing one request after the other."""
 
-    visitors: list[Visitor]
-    came: asyncio.Condition = field(default_factory=asyncio.Condition)
+    def __init__(self, visitors: Sequence[Visitor]) -> None:
+        super().__init__()
+        self.visitors = visitors
 
     def answered(self) -> int:
         return sum(visitor.answered for visitor in self.visitors)
@@ -76,32 +74,12 @@ class Traffic:
     def refused(self) -> int:
         return sum(visitor.refused for visitor in self.visitors)
 
-    async def more(self, figure: Callable[[], int], number: int) -> None:
-        """Wait until a figure, `answered` or `refused`, has grown by that much."""
-        wanted = figure() + number
-        async with asyncio.timeout(_LONGEST), self.came:
-            await self.came.wait_for(lambda: figure() >= wanted)
-
 
 @asynccontextmanager
 async def traffic(layer: Layer, *, keeps: bool, visitors: int = 10) -> AsyncIterator[Traffic]:
     """Visitors, coming until the block ends; then each one's session is checked."""
     running = Traffic([Visitor(layer, keeps) for _ in range(visitors)])
-    ended = asyncio.Event()
-
-    async def come(visitor: Visitor) -> None:
-        while not ended.is_set():
-            await visitor.visit()
-            async with running.came:
-                running.came.notify_all()
-            await asyncio.sleep(0.002)  # a refusal takes no time at all
-
-    async with asyncio.TaskGroup() as tasks:
-        for visitor in running.visitors:
-            tasks.create_task(come(visitor))
-        try:
-            yield running
-        finally:
-            ended.set()
+    async with running.of(*((visitor.visit, 0.002) for visitor in running.visitors)):
+        yield running
     for visitor in running.visitors:
         await visitor.check()
