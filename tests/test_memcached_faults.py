@@ -14,12 +14,19 @@ from cartapp.session.stores.base import Store
 from cartapp.session.stores.memcached import MemcachedStore
 from cartapp.session.stores.memcached_url import Address
 
+from .faults import (
+    cancel_amid_answers,
+    cut_connections,
+    freeze,
+    kill_again_and_again,
+    stop_and_start,
+    web_server,
+)
 from .layer import Layer
 from .servers.memcached import MemcachedServer, running
 from .servers.process import free_port
 from .servers.proxy import Proxy
 from .stores import make_record
-from .traffic import traffic
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="memcached")]
 
@@ -68,32 +75,17 @@ def record() -> Record:
 
 
 async def test_stopped_and_started_under_load(server: MemcachedServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=False) as visitors:
-        await visitors.more(visitors.answered, 100)
-        await asyncio.to_thread(server.server.stop)
-        await visitors.more(visitors.refused, 50)
-        await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    visitors = await stop_and_start(server.server, layer, keeps=False)
     assert all(visitor.vanished == 1 for visitor in visitors.visitors)  # it keeps nothing
 
 
 async def test_killed_again_and_again_under_load(server: MemcachedServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=False) as visitors:
-        for _ in range(5):
-            await visitors.more(visitors.answered, 50)
-            await asyncio.to_thread(server.server.kill)
-            await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    await kill_again_and_again(server.server, layer, keeps=False, times=5)
 
 
 async def test_frozen_under_load(server: MemcachedServer) -> None:
     store = open_store(server.url, timeout=SHORT)
-    async with traffic(Layer(store, now, Policy(timeout=SHORT)), keeps=True) as visitors:
-        await visitors.more(visitors.answered, 100)
-        server.server.pause()
-        await visitors.more(visitors.refused, 50)
-        server.server.resume()
-        await visitors.more(visitors.answered, 100)
+    await freeze(server.server, Layer(store, now, Policy(timeout=SHORT)))
     await store.close()
 
 
@@ -107,13 +99,8 @@ async def test_nobody_there(record: Record) -> None:
 
 
 async def test_something_else_there(record: Record) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as web:
-        store = open_store(f"memcached://127.0.0.1:{web.sockets[0].getsockname()[1]}")
+    async with web_server() as port:
+        store = open_store(f"memcached://127.0.0.1:{port}")
         with pytest.raises(StoreUnavailable, match="does not speak memcached's protocol"):
             await store.load(record.key)
         await store.close()
@@ -222,11 +209,8 @@ async def test_a_save_whose_answer_is_cut_is_refused_though_done(
 
 
 async def test_connections_cut_under_load(behind: MemcachedStore, proxy: Proxy) -> None:
-    async with traffic(Layer(behind, now, Policy(timeout=TIMEOUT)), keeps=True) as visitors:
-        for _ in range(20):
-            await visitors.more(visitors.answered, 20)
-            proxy.cut()
-        await visitors.more(visitors.answered, 100)
+    layer = Layer(behind, now, Policy(timeout=TIMEOUT))
+    await cut_connections(proxy, layer, times=20, every=20)
 
 
 async def test_answers_that_come_late(behind: MemcachedStore, proxy: Proxy, record: Record) -> None:
@@ -239,22 +223,7 @@ async def test_answers_that_come_late(behind: MemcachedStore, proxy: Proxy, reco
 
 
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: MemcachedStore, proxy: Proxy) -> None:
-    records = [make_record(now(), data=b"%d" % number) for number in range(50)]
-    for record in records:
-        await behind.create(record)
-    for count in (0, 5, 100, 150, 200, 1000):
-        proxy.answers_for(count, hang=True)
-        loads = [asyncio.create_task(behind.load(record.key)) for record in records]
-        await asyncio.wait(loads, timeout=0.02)
-        for load in loads[::2]:
-            load.cancel()
-        proxy.heal()
-        answers = await asyncio.gather(*loads, return_exceptions=True)
-        again = await asyncio.gather(*(behind.load(record.key) for record in records))
-        for record, answer, later in zip(records, answers, again, strict=True):
-            assert isinstance(answer, asyncio.CancelledError) or answer == later
-            assert later is not None
-            assert (later.key, later.data) == (record.key, record.data)
+    await cancel_amid_answers(behind, proxy, (0, 5, 100, 150, 200, 1000))
 
 
 async def test_a_listing_that_is_cut_is_no_whole_one(

@@ -13,12 +13,12 @@ from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store
 from cartapp.session.stores.base import Store
 
+from .faults import cancel_amid_answers, cut_connections, freeze, kill_again_and_again, stop_and_start
 from .layer import Layer
 from .servers.mongodb import MongoServer, running
 from .servers.process import free_port
 from .servers.proxy import Proxy
 from .stores import make_record
-from .traffic import traffic
 
 pytestmark = [
     pytest.mark.anyio,
@@ -95,30 +95,15 @@ def record() -> Record:
 
 
 async def test_stopped_and_started_under_load(server: MongoServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        await visitors.more(visitors.answered, 100)
-        await asyncio.to_thread(server.server.stop)
-        await visitors.more(visitors.refused, 10)
-        await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    await stop_and_start(server.server, layer, keeps=True, refused=10)
 
 
 async def test_killed_again_and_again_under_load(server: MongoServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        for _ in range(3):
-            await visitors.more(visitors.answered, 50)
-            await asyncio.to_thread(server.server.kill)
-            await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    await kill_again_and_again(server.server, layer, keeps=True)
 
 
 async def test_frozen_under_load(server: MongoServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        await visitors.more(visitors.answered, 100)
-        server.server.pause()
-        await visitors.more(visitors.refused, 10)
-        server.server.resume()
-        await visitors.more(visitors.answered, 100)
+    await freeze(server.server, layer, refused=10)
 
 
 async def test_nobody_there(record: Record) -> None:
@@ -159,11 +144,8 @@ async def test_a_save_whose_answer_is_cut_is_refused_though_done(
 
 
 async def test_connections_cut_under_load(behind: Store, proxy: Proxy) -> None:
-    async with traffic(Layer(behind, now, Policy(timeout=TIMEOUT)), keeps=True) as visitors:
-        for _ in range(3):
-            await visitors.more(visitors.answered, 50)
-            proxy.cut()
-        await visitors.more(visitors.answered, 100)
+    layer = Layer(behind, now, Policy(timeout=TIMEOUT))
+    await cut_connections(proxy, layer, times=3, every=50)
 
 
 async def test_answers_that_come_late(behind: Store, proxy: Proxy, record: Record) -> None:
@@ -176,19 +158,4 @@ async def test_answers_that_come_late(behind: Store, proxy: Proxy, record: Recor
 
 
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:
-    records = [make_record(now(), data=b"%d" % number) for number in range(50)]
-    for record in records:
-        await behind.create(record)
-    for count in (0, 100, 5000):
-        proxy.answers_for(count, hang=True)
-        loads = [asyncio.create_task(behind.load(record.key)) for record in records]
-        await asyncio.wait(loads, timeout=0.02)
-        for load in loads[::2]:
-            load.cancel()
-        proxy.heal()
-        answers = await asyncio.gather(*loads, return_exceptions=True)
-        again = await asyncio.gather(*(behind.load(record.key) for record in records))
-        for record, answer, later in zip(records, answers, again, strict=True):
-            assert isinstance(answer, asyncio.CancelledError) or answer == later
-            assert later is not None
-            assert (later.key, later.data) == (record.key, record.data)
+    await cancel_amid_answers(behind, proxy, (0, 100, 5000))

@@ -23,6 +23,15 @@ from cartapp.session.stores import open_store
 from cartapp.session.stores.base import Store
 from cartapp.session.stores.redis import RedisStore
 
+from .faults import (
+    cancel_amid_answers,
+    created,
+    cut_connections,
+    freeze,
+    kill_again_and_again,
+    stop_and_start,
+    web_server,
+)
 from .layer import Layer
 from .servers.process import free_port
 from .servers.proxy import Proxy
@@ -85,12 +94,6 @@ def record() -> Record:
     return make_record(now(), data=b"0")
 
 
-async def created(store: Store, record: Record) -> Record:
-    version = await store.create(record)
-    assert version is not None
-    return replace(record, version=version)
-
-
 @contextmanager
 def configured(server: RedisServer, **settings: str) -> Iterator[None]:
     """The server with other settings for a while."""
@@ -109,30 +112,15 @@ def configured(server: RedisServer, **settings: str) -> Iterator[None]:
 
 
 async def test_stopped_and_started_under_load(server: RedisServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        await visitors.more(visitors.answered, 100)
-        await asyncio.to_thread(server.server.stop)
-        await visitors.more(visitors.refused, 50)
-        await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    await stop_and_start(server.server, layer, keeps=True)
 
 
 async def test_killed_again_and_again_under_load(server: RedisServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        for _ in range(3):
-            await visitors.more(visitors.answered, 50)
-            await asyncio.to_thread(server.server.kill)
-            await asyncio.to_thread(server.server.start)
-        await visitors.more(visitors.answered, 100)
+    await kill_again_and_again(server.server, layer, keeps=True)
 
 
 async def test_frozen_under_load(server: RedisServer, layer: Layer) -> None:
-    async with traffic(layer, keeps=True) as visitors:
-        await visitors.more(visitors.answered, 100)
-        server.server.pause()
-        await visitors.more(visitors.refused, 50)
-        server.server.resume()
-        await visitors.more(visitors.answered, 100)
+    await freeze(server.server, layer)
 
 
 async def test_twenty_requests_to_a_frozen_server_wait_once(server: RedisServer, store: Store) -> None:
@@ -195,13 +183,8 @@ async def test_no_such_host(record: Record) -> None:
 
 
 async def test_something_else_there(record: Record) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as web:
-        store = open_store(f"redis://127.0.0.1:{web.sockets[0].getsockname()[1]}")
+    async with web_server() as port:
+        store = open_store(f"redis://127.0.0.1:{port}")
         with pytest.raises(StoreUnavailable, match="it does not speak the Redis protocol"):
             await store.load(record.key)
         await store.close()
@@ -353,11 +336,8 @@ async def test_one_refused_command_harms_no_other(server: RedisServer, store: St
 
 
 async def test_connections_cut_under_load(behind: Store, proxy: Proxy) -> None:
-    async with traffic(Layer(behind, now, Policy(timeout=TIMEOUT)), keeps=True) as visitors:
-        for _ in range(20):
-            await visitors.more(visitors.answered, 20)
-            proxy.cut()
-        await visitors.more(visitors.answered, 100)
+    layer = Layer(behind, now, Policy(timeout=TIMEOUT))
+    await cut_connections(proxy, layer, times=20, every=20)
 
 
 async def test_connections_that_hang_under_load(behind: Store, proxy: Proxy) -> None:
@@ -400,18 +380,7 @@ async def test_connections_that_hang_for_good_are_given_up(
 
 
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:
-    records = [await created(behind, make_record(now(), data=b"%d" % number)) for number in range(50)]
-    for count in (0, 5, 100, 150, 200, 1000):
-        proxy.answers_for(count, hang=True)
-        loads = [asyncio.create_task(behind.load(record.key)) for record in records]
-        await asyncio.wait(loads, timeout=0.02)
-        for load in loads[::2]:
-            load.cancel()
-        proxy.heal()
-        answers = await asyncio.gather(*loads, return_exceptions=True)
-        for record, answer in zip(records, answers, strict=True):
-            assert isinstance(answer, asyncio.CancelledError) or answer == record
-        assert await asyncio.gather(*(behind.load(record.key) for record in records)) == records
+    await cancel_amid_answers(behind, proxy, (0, 5, 100, 150, 200, 1000))
 
 
 async def test_a_listing_that_is_cut_is_no_whole_one(
