@@ -1,14 +1,16 @@
 """The session layer without HTTP: visits to one store, as requests make them."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from cartapp.session.carriers import IdCarrier
 from cartapp.session.guard import GuardedStore
 from cartapp.session.manager import Manager, Visit
 from cartapp.session.policy import Policy
-from cartapp.session.record import Clock
+from cartapp.session.record import Clock, Record, Version
 from cartapp.session.session import Session
 from cartapp.session.stores.base import Store
+from cartapp.session.stores.memory import MemoryStore
 
 
 @dataclass
@@ -42,3 +44,23 @@ class Layer:
         """What the next request would see."""
         session, _ = await self.visit(cookie)
         return session.copy()
+
+
+class Yielding(MemoryStore):
+    """A store whose every operation lets other requests run first, as a network does."""
+
+    async def create(self, record: Record) -> Version | None:
+        await asyncio.sleep(0)
+        return await super().create(record)
+
+    async def load(self, key: str) -> Record | None:
+        await asyncio.sleep(0)
+        return await super().load(key)
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        await asyncio.sleep(0)
+        return await super().save(record, expected=expected)
+
+    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+        await asyncio.sleep(0)
+        return await super().delete(key, expected=expected)

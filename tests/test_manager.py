@@ -1,4 +1,4 @@
-"""The policy over one store: conflicts, new ids, ends, expiry, keep-alive and outages."""
+"""The policy over one store: conflicts, new ids, ends, users, bounds and hooks."""
 
 import asyncio
 import logging
@@ -12,37 +12,15 @@ from cartapp.session import (
     SessionBusy,
     SessionEnded,
     SessionTooLarge,
-    StoreUnavailable,
 )
-from cartapp.session.guard import GuardedStore
 from cartapp.session.policy import RETIRED_FOR, Policy
 from cartapp.session.record import Record, Version, key_of, new_id
 from cartapp.session.session import Session
 from cartapp.session.stores.memory import MemoryStore
 from tests.conftest import ManualClock
-from tests.layer import Layer
+from tests.layer import Layer, Yielding
 
 pytestmark = pytest.mark.anyio
-
-
-class Yielding(MemoryStore):
-    """A store whose every operation lets other requests run first, as a network does."""
-
-    async def create(self, record: Record) -> Version | None:
-        await asyncio.sleep(0)
-        return await super().create(record)
-
-    async def load(self, key: str) -> Record | None:
-        await asyncio.sleep(0)
-        return await super().load(key)
-
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
-        await asyncio.sleep(0)
-        return await super().save(record, expected=expected)
-
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
-        await asyncio.sleep(0)
-        return await super().delete(key, expected=expected)
 
 
 @pytest.fixture(params=[MemoryStore, Yielding])
@@ -350,81 +328,6 @@ async def test_a_user_no_longer_current_is_a_new_visitor_at_the_next_request(clo
     assert (await layer.visit(cookie))[0].is_new
 
 
-# -- expiry and keep-alive --------------------------------------------------------------------------------
-
-
-async def test_idle_expiry_lies_between_one_and_one_tenth_more(layer: Layer, clock: ManualClock) -> None:
-    cookie = await layer.begin(a=1)
-    clock.advance(359.999)  # used just before keep-alive is due: this use is not stored
-    session, _ = await layer.visit(cookie)
-    await session.save()
-    clock.advance(3600)
-    assert await layer.read(cookie) == {"a": 1}
-    clock.advance(0.001)
-    assert await layer.read(cookie) == {}
-
-
-async def test_keep_alive_is_stored_once_in_a_tenth(clock: ManualClock) -> None:
-    touches = []
-
-    class Counting(MemoryStore):
-        async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
-            touches.append(last_used)
-            return await super().touch(key, expected=expected, last_used=last_used, expires=expires)
-
-    layer = Layer(Counting(clock=clock), clock)
-    cookie = await layer.begin(a=1)
-    for _ in range(100):
-        clock.advance(36)
-        session, _ = await layer.visit(cookie)
-        await session.save()
-    assert len(touches) == 10
-    assert session.last_used_at is not None
-    assert session.last_used_at.timestamp() * 1000 == clock()
-
-
-async def test_the_absolute_lifetime_ends_a_used_session(clock: ManualClock) -> None:
-    layer = Layer(MemoryStore(clock=clock), clock, Policy(ttl=100, max_age=1000))
-    cookie = await layer.begin(a=1)
-    for _use in range(19):
-        clock.advance(50)
-        session, _ = await layer.visit(cookie)
-        assert session == {"a": 1}
-        await session.save()
-    clock.advance(50)
-    assert await layer.read(cookie) == {}
-
-
-async def test_regenerate_does_not_prolong_the_absolute_lifetime(layer: Layer, clock: ManualClock) -> None:
-    cookie = await layer.begin(a=1)
-    session, visit = await layer.visit(cookie)
-    born = session.created_at
-    clock.advance(1000)
-    session.regenerate()
-    await session.save()
-    assert session.created_at == born
-    assert visit.seconds_left(session) == 604800 - 1000
-
-
-async def test_shorter_settings_hold_for_older_records(layer: Layer, clock: ManualClock) -> None:
-    cookie = await layer.begin(a=1)
-    clock.advance(200)
-    strict = Layer(layer.store, clock, Policy(ttl=100))
-    assert await strict.read(cookie) == {}
-    assert await layer.read(cookie) == {"a": 1}
-
-
-async def test_expiry_holds_where_the_server_lags(clock: ManualClock) -> None:
-    class Lagging(MemoryStore):
-        async def load(self, key: str) -> Record | None:
-            return self._records.get(key)
-
-    layer = Layer(Lagging(clock=clock), clock)
-    cookie = await layer.begin(a=1)
-    clock.advance(3960)
-    assert await layer.read(cookie) == {}
-
-
 # -- economy and bounds -----------------------------------------------------------------------------------
 
 
@@ -531,77 +434,3 @@ async def test_a_hook_that_fails_harms_nothing(clock: ManualClock, caplog: pytes
     layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=Hooks(on_started=fail)))
     assert await layer.read(await layer.begin(a=1)) == {"a": 1}
     assert "A session hook failed" in caplog.text
-
-
-# -- outages ----------------------------------------------------------------------------------------------
-
-
-class Switched(MemoryStore):
-    """A store that hangs while it is told to."""
-
-    hanging = False
-    calls = 0
-
-    async def _reach(self) -> None:
-        self.calls += 1
-        if self.hanging:
-            await asyncio.Event().wait()
-
-    async def load(self, key: str) -> Record | None:
-        await self._reach()
-        return await super().load(key)
-
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
-        await self._reach()
-        return await super().save(record, expected=expected)
-
-    async def ping(self) -> None:
-        await self._reach()
-
-
-async def test_after_a_time_out_calls_fail_at_once_until_a_probe_succeeds(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cartapp.session.guard._PROBE_EVERY", 0.0)
-    store = Switched(clock=clock)
-    layer = Layer(store, clock, Policy(timeout=0.05))
-    cookie = await layer.begin(a=1)
-    store.hanging = True
-    results = await asyncio.gather(*(layer.visit(cookie) for _ in range(20)), return_exceptions=True)
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    store.calls = 0
-    probe = asyncio.create_task(layer.visit(cookie))
-    await asyncio.sleep(0)
-    results = await asyncio.gather(*(layer.visit(cookie) for _ in range(20)), return_exceptions=True)
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    assert store.calls == 1  # the probe alone
-    with pytest.raises(StoreUnavailable):
-        await probe
-    store.hanging = False
-    assert await layer.read(cookie) == {"a": 1}
-
-
-async def test_waiting_writers_of_one_session_wait_one_time_out(clock: ManualClock) -> None:
-    store = Switched(clock=clock)
-    layer = Layer(store, clock, Policy(timeout=0.05))
-    cookie = await layer.begin(a=1)
-    loaded = [(await layer.visit(cookie))[0] for _ in range(20)]
-    for session in loaded:
-        session.modify("a", increment)
-    store.hanging = True
-    store.calls = 0
-    results = await asyncio.gather(*(session.save() for session in loaded), return_exceptions=True)
-    assert all(isinstance(result, StoreUnavailable) for result in results)
-    assert store.calls == 1
-
-
-async def test_the_guard_passes_on_every_method(clock: ManualClock) -> None:
-    guarded = GuardedStore(MemoryStore(clock=clock), 1.0)
-    record = Record("A" * 22, clock(), clock(), clock() + 1000, b"{}")
-    version = await guarded.create(record)
-    assert version is not None
-    assert await guarded.touch(record.key, expected=version, last_used=clock(), expires=clock() + 2000)
-    assert await guarded.load(record.key) is not None
-    assert await guarded.delete(record.key)
-    await guarded.ping()
-    await guarded.close()

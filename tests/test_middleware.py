@@ -1,173 +1,23 @@
 """The layer in somebody else's application: Starlette and FastAPI, over HTTP and WebSocket."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import PlainTextResponse, Response
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect
 
-from cartapp.session import CookieOptions, Session, SessionError, SessionMiddleware, StoreUnavailable
+from cartapp.session import SessionError, SessionMiddleware, StoreUnavailable
 from cartapp.session.carriers import CookieCarrier
 from cartapp.session.fastapi import SessionDep, typed
 from cartapp.session.keys import KeyRing, new_secret
-from cartapp.session.record import Record, Version, key_of, new_id
-from cartapp.session.stores.memory import MemoryStore
+from cartapp.session.record import Record, Version
 from tests.conftest import ManualClock
+from tests.small_app import Counted, Wrap, client, wrapping
 
 pytestmark = pytest.mark.anyio
-
-Wrap = Callable[..., ASGIApp]
-
-
-class Counted(MemoryStore):
-    """Counts operations, and fails when told to."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.calls: list[str] = []
-        self.failing = False
-
-    def _called(self, name: str) -> None:
-        self.calls.append(name)
-        if self.failing:
-            raise StoreUnavailable("The store is down for this test.")
-
-    async def create(self, record: Record) -> Version | None:
-        self._called("create")
-        return await super().create(record)
-
-    async def load(self, key: str) -> Record | None:
-        self._called("load")
-        return await super().load(key)
-
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
-        self._called("save")
-        return await super().save(record, expected=expected)
-
-    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
-        self._called("touch")
-        return await super().touch(key, expected=expected, last_used=last_used, expires=expires)
-
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
-        self._called("delete")
-        return await super().delete(key, expected=expected)
-
-
-# Handlers as anybody writes them for Starlette's own SessionMiddleware.
-
-
-async def view(request: Request) -> Response:
-    return JSONResponse({"session": request.session})
-
-
-async def update(request: Request) -> Response:
-    request.session.update(await request.json())
-    return JSONResponse({"session": request.session})
-
-
-async def append(request: Request) -> Response:
-    request.session["list"].append(1)
-    return JSONResponse({"session": request.session})
-
-
-async def clear(request: Request) -> Response:
-    request.session.clear()
-    return JSONResponse({"session": request.session})
-
-
-async def ping(_request: Request) -> Response:
-    return PlainTextResponse("pong")
-
-
-# Handlers that know ours.
-
-
-def session_of(connection: HTTPConnection) -> Session:
-    """Typed access: Starlette says that `session` is a plain dict."""
-    return cast(Session, connection.session)
-
-
-async def destroy(request: Request) -> Response:
-    session_of(request).destroy()
-    return PlainTextResponse("gone")
-
-
-async def renew(request: Request) -> Response:
-    session_of(request).regenerate()
-    return PlainTextResponse("renewed")
-
-
-async def fail(request: Request) -> Response:
-    request.session["kept"] = False
-    if "destroy" in request.query_params:
-        session_of(request).destroy()
-    return PlainTextResponse("failed", 500)
-
-
-async def big(request: Request) -> Response:
-    request.session["big"] = "x" * 70_000
-    return PlainTextResponse("stored")
-
-
-async def caching(request: Request) -> Response:
-    headers = {"Cache-Control": request.query_params["cache"]}
-    return PlainTextResponse(str("a" in request.session), headers=headers)
-
-
-async def stream(request: Request) -> Response:
-    async def body() -> AsyncIterator[str]:
-        yield "first"
-        request.session["late"] = 1
-        yield "last"
-        if "renew" in request.query_params:
-            session_of(request).regenerate()
-        if "save" in request.query_params:
-            await session_of(request).save()
-
-    if "late" not in request.query_params:
-        request.session["early"] = 1
-    return StreamingResponse(body())
-
-
-async def socket(websocket: WebSocket) -> None:
-    await websocket.accept()
-    if websocket.query_params.get("load"):
-        await session_of(websocket).load()
-    websocket.session["socket"] = 1
-    try:
-        await session_of(websocket).save()
-    except SessionError as error:
-        await websocket.send_json({"error": str(error)})
-    else:
-        await websocket.send_json({"session": websocket.session})
-    await websocket.close()
-
-
-ROUTES = [
-    Route("/view", view),
-    Route("/update", update, methods=["POST"]),
-    Route("/append", append, methods=["POST"]),
-    Route("/clear", clear, methods=["POST"]),
-    Route("/ping", ping),
-    Route("/static/ping", ping),
-    Route("/static/view", view),
-    Route("/destroy", destroy, methods=["POST"]),
-    Route("/renew", renew, methods=["POST"]),
-    Route("/fail", fail, methods=["POST"]),
-    Route("/big", big, methods=["POST"]),
-    Route("/caching", caching),
-    Route("/stream", stream),
-    WebSocketRoute("/socket", socket),
-]
 
 
 @pytest.fixture
@@ -177,20 +27,7 @@ def store(clock: ManualClock) -> Counted:
 
 @pytest.fixture
 def wrap(store: Counted, clock: ManualClock) -> Wrap:
-    def build(**options: Any) -> ASGIApp:
-        app = Starlette(routes=ROUTES)
-        app.add_middleware(SessionMiddleware, store=store, clock=clock, **options)
-        return app
-
-    return build
-
-
-def client(app: ASGIApp, base_url: str = "https://testserver") -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url)
-
-
-def with_cookie(value: str) -> dict[str, str]:
-    return {"Cookie": f"__Host-cart_session={value}"}
+    return wrapping(store, clock)
 
 
 # -- the drop-in ------------------------------------------------------------------------------------------
@@ -245,153 +82,6 @@ async def test_skipped_paths_load_nothing(wrap: Wrap, store: Counted) -> None:
         assert store.calls == []
         with pytest.raises(Exception, match="not loaded"):
             await http.get("/static/view")
-
-
-# -- the cookie -------------------------------------------------------------------------------------------
-
-
-async def test_on_https_it_is_secure_and_host_only(wrap: Wrap) -> None:
-    async with client(wrap()) as http:
-        header = (await http.post("/update", json={"a": 1})).headers["set-cookie"]
-    name, _, rest = header.partition("=")
-    assert name == "__Host-cart_session"
-    assert len(rest.partition(";")[0]) == 43
-    assert rest.partition("; ")[2] == "Path=/; Max-Age=604800; HttpOnly; SameSite=Lax; Secure"
-
-
-async def test_on_plain_http_it_is_neither(wrap: Wrap) -> None:
-    async with client(wrap(), "http://127.0.0.1") as http:
-        header = (await http.post("/update", json={"a": 1})).headers["set-cookie"]
-    assert header.startswith("cart_session=")
-    assert header.endswith("; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax")
-
-
-async def test_each_scheme_reads_its_own_name_only(wrap: Wrap) -> None:
-    app = wrap()
-    async with client(app) as http:
-        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
-    for base, name, known in [
-        ("https://testserver", "__Host-cart_session", True),
-        ("https://testserver", "cart_session", False),
-        ("http://testserver", "cart_session", True),
-        ("http://testserver", "__Host-cart_session", False),
-    ]:
-        async with client(app, base) as http:
-            answer = await http.get("/view", headers={"Cookie": f"{name}={cookie}"})
-            assert bool(answer.json()["session"]) is known
-
-
-@pytest.mark.parametrize(
-    ("options", "https", "expected"),
-    [
-        (CookieOptions(domain="shop.example"), True, "s=v; Path=/; Max-Age=9; Domain=shop.example"),
-        (CookieOptions(path="/shop"), True, "s=v; Path=/shop; Max-Age=9"),
-        (CookieOptions(secure=True), False, "s=v; Path=/; Max-Age=9"),
-        (CookieOptions(secure=False), True, "s=v; Path=/; Max-Age=9"),
-    ],
-)
-def test_other_cookies_have_no_host_prefix(options: CookieOptions, https: bool, expected: str) -> None:
-    header = options.header("v", 9, https=https).replace("cart_session", "s")
-    assert header.startswith(expected)
-    assert header.endswith("Secure") is (options.secure is True or (options.secure == "auto" and https))
-
-
-async def test_what_is_no_id_never_reaches_the_store(wrap: Wrap, store: Counted) -> None:
-    good = new_id()
-    odd = [
-        "",
-        "../../x",
-        "x" * 251,
-        "x" * 10_000,
-        good + "=",
-        '"' + good + '"',
-        good[:-1],
-        good[:-1] + "B",
-        good[:-1] + "\u00e9",
-        " " + good[1:],
-        good[:-1] + "%",
-        "null",
-    ]
-    async with client(wrap()) as http:
-        for value in odd:
-            headers = [(b"cookie", b"__Host-cart_session=" + value.encode("latin-1"))]
-            answer = await http.get("/view", headers=headers)
-            assert (answer.status_code, answer.json()) == (200, {"session": {}})
-            assert "set-cookie" not in answer.headers
-        for raw in (b"\x00", b"a\r\nb", b"\xff" * 43):
-            headers = [(b"cookie", b"__Host-cart_session=" + raw)]
-            assert (await http.get("/view", headers=headers)).status_code == 200
-    assert store.calls == []
-
-
-async def test_two_cookies_of_our_name_are_none(
-    wrap: Wrap, store: Counted, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = wrap()
-    async with client(app) as http:
-        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
-    store.calls.clear()
-    pair = f"__Host-cart_session={cookie}"
-    async with client(app) as http:
-        for headers in (
-            [("Cookie", f"{pair}; {pair}")],
-            [("Cookie", pair), ("Cookie", f"__Host-cart_session={new_id()}")],
-        ):
-            answer = await http.get("/view", headers=headers)
-            assert answer.json() == {"session": {}}
-    assert store.calls == []
-    assert len([line for line in caplog.messages if "2 cookies" in line]) == 2
-
-
-async def test_other_cookies_do_not_disturb(wrap: Wrap) -> None:
-    app = wrap()
-    async with client(app) as http:
-        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
-    async with client(app) as http:
-        mixed = f'x="a; b"; not__Host-cart_session=1;\t__Host-cart_session={cookie} ; __Host-cart_session2=y'
-        assert (await http.get("/view", headers={"Cookie": mixed})).json() == {"session": {"a": 1}}
-        lookalike = f"\u00a0__Host-cart_session={cookie}".encode("latin-1")
-        assert (await http.get("/view", headers=[(b"cookie", lookalike)])).json() == {"session": {}}
-
-
-async def test_a_store_key_is_no_cookie(wrap: Wrap) -> None:
-    app = wrap()
-    async with client(app) as http:
-        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
-    async with client(app) as http:
-        answer = await http.get("/view", headers=with_cookie(key_of(cookie)))
-        assert answer.json() == {"session": {}}
-
-
-async def test_destroy_clears_with_the_same_attributes(wrap: Wrap) -> None:
-    async with client(wrap()) as http:
-        await http.post("/update", json={"a": 1})
-        header = (await http.post("/destroy")).headers["set-cookie"]
-        assert header == "__Host-cart_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
-        assert (await http.get("/view")).json() == {"session": {}}
-
-
-async def test_an_unknown_id_neither_sets_nor_clears(wrap: Wrap) -> None:
-    async with client(wrap()) as http:
-        for method, path in (("GET", "/view"), ("POST", "/destroy"), ("POST", "/clear"), ("POST", "/renew")):
-            answer = await http.request(method, path, headers=with_cookie(new_id()))
-            assert answer.status_code == 200
-            assert "set-cookie" not in answer.headers
-
-
-async def test_a_retired_id_gets_409_and_no_cookie(wrap: Wrap) -> None:
-    app = wrap()
-    async with client(app) as http:
-        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
-        assert "set-cookie" in (await http.post("/renew")).headers
-        assert (await http.get("/view")).json() == {"session": {"a": 1}}
-    async with client(app) as late:
-        answer = await late.post("/update", json={"b": 1}, headers=with_cookie(cookie))
-        assert answer.status_code == 409
-        assert answer.json() == {
-            "error": "This session was ended or renewed by another request; nothing was changed."
-        }
-        assert "set-cookie" not in answer.headers
 
 
 # -- the answer -------------------------------------------------------------------------------------------

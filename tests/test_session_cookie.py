@@ -1,0 +1,164 @@
+"""The session's cookie: how it is written, and what is taken for one."""
+
+import pytest
+
+from cartapp.session import CookieOptions
+from cartapp.session.record import key_of, new_id
+from tests.conftest import ManualClock
+from tests.small_app import Counted, Wrap, client, with_cookie, wrapping
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> Counted:
+    return Counted(clock=clock)
+
+
+@pytest.fixture
+def wrap(store: Counted, clock: ManualClock) -> Wrap:
+    return wrapping(store, clock)
+
+
+async def test_on_https_it_is_secure_and_host_only(wrap: Wrap) -> None:
+    async with client(wrap()) as http:
+        header = (await http.post("/update", json={"a": 1})).headers["set-cookie"]
+    name, _, rest = header.partition("=")
+    assert name == "__Host-cart_session"
+    assert len(rest.partition(";")[0]) == 43
+    assert rest.partition("; ")[2] == "Path=/; Max-Age=604800; HttpOnly; SameSite=Lax; Secure"
+
+
+async def test_on_plain_http_it_is_neither(wrap: Wrap) -> None:
+    async with client(wrap(), "http://127.0.0.1") as http:
+        header = (await http.post("/update", json={"a": 1})).headers["set-cookie"]
+    assert header.startswith("cart_session=")
+    assert header.endswith("; Path=/; Max-Age=604800; HttpOnly; SameSite=Lax")
+
+
+async def test_each_scheme_reads_its_own_name_only(wrap: Wrap) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+    for base, name, known in [
+        ("https://testserver", "__Host-cart_session", True),
+        ("https://testserver", "cart_session", False),
+        ("http://testserver", "cart_session", True),
+        ("http://testserver", "__Host-cart_session", False),
+    ]:
+        async with client(app, base) as http:
+            answer = await http.get("/view", headers={"Cookie": f"{name}={cookie}"})
+            assert bool(answer.json()["session"]) is known
+
+
+@pytest.mark.parametrize(
+    ("options", "https", "expected"),
+    [
+        (CookieOptions(domain="shop.example"), True, "s=v; Path=/; Max-Age=9; Domain=shop.example"),
+        (CookieOptions(path="/shop"), True, "s=v; Path=/shop; Max-Age=9"),
+        (CookieOptions(secure=True), False, "s=v; Path=/; Max-Age=9"),
+        (CookieOptions(secure=False), True, "s=v; Path=/; Max-Age=9"),
+    ],
+)
+def test_other_cookies_have_no_host_prefix(options: CookieOptions, https: bool, expected: str) -> None:
+    header = options.header("v", 9, https=https).replace("cart_session", "s")
+    assert header.startswith(expected)
+    assert header.endswith("Secure") is (options.secure is True or (options.secure == "auto" and https))
+
+
+async def test_what_is_no_id_never_reaches_the_store(wrap: Wrap, store: Counted) -> None:
+    good = new_id()
+    odd = [
+        "",
+        "../../x",
+        "x" * 251,
+        "x" * 10_000,
+        good + "=",
+        '"' + good + '"',
+        good[:-1],
+        good[:-1] + "B",
+        good[:-1] + "\u00e9",
+        " " + good[1:],
+        good[:-1] + "%",
+        "null",
+    ]
+    async with client(wrap()) as http:
+        for value in odd:
+            headers = [(b"cookie", b"__Host-cart_session=" + value.encode("latin-1"))]
+            answer = await http.get("/view", headers=headers)
+            assert (answer.status_code, answer.json()) == (200, {"session": {}})
+            assert "set-cookie" not in answer.headers
+        for raw in (b"\x00", b"a\r\nb", b"\xff" * 43):
+            headers = [(b"cookie", b"__Host-cart_session=" + raw)]
+            assert (await http.get("/view", headers=headers)).status_code == 200
+    assert store.calls == []
+
+
+async def test_two_cookies_of_our_name_are_none(
+    wrap: Wrap, store: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+    store.calls.clear()
+    pair = f"__Host-cart_session={cookie}"
+    async with client(app) as http:
+        for headers in (
+            [("Cookie", f"{pair}; {pair}")],
+            [("Cookie", pair), ("Cookie", f"__Host-cart_session={new_id()}")],
+        ):
+            answer = await http.get("/view", headers=headers)
+            assert answer.json() == {"session": {}}
+    assert store.calls == []
+    assert len([line for line in caplog.messages if "2 cookies" in line]) == 2
+
+
+async def test_other_cookies_do_not_disturb(wrap: Wrap) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+    async with client(app) as http:
+        mixed = f'x="a; b"; not__Host-cart_session=1;\t__Host-cart_session={cookie} ; __Host-cart_session2=y'
+        assert (await http.get("/view", headers={"Cookie": mixed})).json() == {"session": {"a": 1}}
+        lookalike = f"\u00a0__Host-cart_session={cookie}".encode("latin-1")
+        assert (await http.get("/view", headers=[(b"cookie", lookalike)])).json() == {"session": {}}
+
+
+async def test_a_store_key_is_no_cookie(wrap: Wrap) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+    async with client(app) as http:
+        answer = await http.get("/view", headers=with_cookie(key_of(cookie)))
+        assert answer.json() == {"session": {}}
+
+
+async def test_destroy_clears_with_the_same_attributes(wrap: Wrap) -> None:
+    async with client(wrap()) as http:
+        await http.post("/update", json={"a": 1})
+        header = (await http.post("/destroy")).headers["set-cookie"]
+        assert header == "__Host-cart_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
+        assert (await http.get("/view")).json() == {"session": {}}
+
+
+async def test_an_unknown_id_neither_sets_nor_clears(wrap: Wrap) -> None:
+    async with client(wrap()) as http:
+        for method, path in (("GET", "/view"), ("POST", "/destroy"), ("POST", "/clear"), ("POST", "/renew")):
+            answer = await http.request(method, path, headers=with_cookie(new_id()))
+            assert answer.status_code == 200
+            assert "set-cookie" not in answer.headers
+
+
+async def test_a_retired_id_gets_409_and_no_cookie(wrap: Wrap) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+        assert "set-cookie" in (await http.post("/renew")).headers
+        assert (await http.get("/view")).json() == {"session": {"a": 1}}
+    async with client(app) as late:
+        answer = await late.post("/update", json={"b": 1}, headers=with_cookie(cookie))
+        assert answer.status_code == 409
+        assert answer.json() == {
+            "error": "This session was ended or renewed by another request; nothing was changed."
+        }
+        assert "set-cookie" not in answer.headers
