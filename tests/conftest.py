@@ -1,6 +1,11 @@
 """Fixtures that every test may use."""
 
+from pathlib import Path
+
 import pytest
+
+from tests.commands import Cart
+from tests.surroundings import enter
 
 pytest_plugins = [
     "tests.evidence",
@@ -35,3 +40,16 @@ class ManualClock:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: empty, and without any setting in the environment."""
+    enter(tmp_path, monkeypatch)
+    return tmp_path
+
+
+@pytest.fixture
+def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
+    """The command."""
+    return Cart(monkeypatch, capsys)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from html import unescape
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,11 @@ async def shop(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     app = shop_app(**settings)
     async with app.router.lifespan_context(app), browser(app) as client:
         yield client
+
+
+def messages(page: httpx.Response) -> list[str]:
+    """The messages that a page shows."""
+    return [unescape(text) for text in re.findall(r'<p class="message [^>]*>(.*?)</p>', page.text)]
 
 
 def operations(app: FastAPI) -> list[tuple[str, str]]:

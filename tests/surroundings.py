@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cartapp.settings import SettingsError, load
+
 
 def is_setting(name: str) -> bool:
     return name == "DATABASE_URL" or (name.startswith("CART_") and not name.startswith("CART_TEST_"))
@@ -21,3 +23,11 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def names() -> list[str]:
     """What is in the working directory."""
     return sorted(path.name for path in Path().iterdir())
+
+
+def refused(**variables: str) -> str:
+    """The one sentence with which these variables are refused."""
+    with pytest.raises(SettingsError) as refusal:
+        load(variables)
+    (sentence,) = refusal.value.sentences
+    return sentence

@@ -13,20 +13,12 @@ from cartapp.commands import app
 from cartapp.settings import VARIABLES, load
 
 from .commands import Cart, environment, on_terminal, process, run
-from .surroundings import enter, names
+from .surroundings import names
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
-
-
-@pytest.fixture
-def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
-    return Cart(monkeypatch, capsys)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # -- help -------------------------------------------------------------------------------------------------

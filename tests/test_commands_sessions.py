@@ -11,22 +11,12 @@ from cartapp.commands.purge import duration
 from cartapp.session.record import now
 
 from .commands import HOUR, Cart, key, on_terminal, process, session, store
-from .surroundings import enter
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @pytest.fixture
-def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
-    return Cart(monkeypatch, capsys)
-
-
-@pytest.fixture
-def three() -> None:
+def three(folder: Path) -> None:
     """Three sessions: two of ann's, one of a guest."""
     store(
         [

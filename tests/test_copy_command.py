@@ -6,17 +6,10 @@ import pytest
 
 from tests.commands import run
 from tests.running import running_shop
-from tests.surroundings import enter
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("folder")]
 
 ITEM = {"product_id": 1, "name": "Wireless Keyboard", "price": 79.99}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
 
 
 @pytest.mark.parametrize("encrypt", ["false", "true"])

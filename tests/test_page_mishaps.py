@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from .shop import ALICE, HTTPS, KEYBOARD, browser, shop, shop_app
+from .shop import ALICE, HTTPS, KEYBOARD, browser, messages, shop, shop_app
 
 pytestmark = pytest.mark.anyio
 
@@ -23,10 +23,6 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with shop() as client:
         client.headers.update(BROWSER)
         yield client
-
-
-def messages(page: httpx.Response) -> list[str]:
-    return [unescape(text) for text in re.findall(r'<p class="message [^>]*>(.*?)</p>', page.text)]
 
 
 def badge(page: httpx.Response) -> str:

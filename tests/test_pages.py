@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from html import unescape
 from typing import Any
 
 import httpx2 as httpx
@@ -11,7 +10,7 @@ from markupsafe import escape
 
 from cartapp.catalogue import BUILT_IN
 
-from .shop import KEYBOARD, shop
+from .shop import KEYBOARD, messages, shop
 
 pytestmark = pytest.mark.anyio
 
@@ -24,10 +23,6 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with shop() as client:
         client.headers.update(BROWSER)
         yield client
-
-
-def messages(page: httpx.Response) -> list[str]:
-    return [unescape(text) for text in re.findall(r'<p class="message [^>]*>(.*?)</p>', page.text)]
 
 
 def without_names(page: str) -> str:

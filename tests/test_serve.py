@@ -15,20 +15,12 @@ from cartapp.settings import load
 
 from .commands import PATIENCE, Cart, process, run
 from .servers.process import free_port
-from .surroundings import enter, names
+from .surroundings import names
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
-
-
-@pytest.fixture
-def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
-    return Cart(monkeypatch, capsys)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 @contextmanager

@@ -10,24 +10,13 @@ from cartapp import settings
 from cartapp.setting_types import Rate
 from cartapp.settings import VARIABLES, Settings, SettingsError, load
 
-from .surroundings import enter
+from .surroundings import refused
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 OTHER = SECRET[::-1]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
-
-
-def refused(**variables: str) -> str:
-    """The one sentence with which these variables are refused."""
-    with pytest.raises(SettingsError) as refusal:
-        load(variables)
-    (sentence,) = refusal.value.sentences
-    return sentence
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # -- sources ----------------------------------------------------------------------------------------------

@@ -16,23 +16,12 @@ from cartapp.session.keys import new_secret
 from cartapp.settings import SettingsError, check_workers, load, masked_url
 from cartapp.start import prepare, store_of
 
-from .surroundings import enter, names
+from .surroundings import names, refused
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    enter(tmp_path, monkeypatch)
-    return tmp_path
-
-
-def refused(**variables: str) -> str:
-    """The one sentence with which these variables are refused."""
-    with pytest.raises(SettingsError) as refusal:
-        load(variables)
-    (sentence,) = refusal.value.sentences
-    return sentence
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 # -- the session store ------------------------------------------------------------------------------------
