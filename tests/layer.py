@@ -1,6 +1,7 @@
 """The session layer without HTTP: visits to one store, as requests make them."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 from cartapp.session.carriers import IdCarrier
@@ -22,9 +23,12 @@ class Layer:
     policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
-        self.manager = Manager(
-            IdCarrier(GuardedStore(self.store, self.policy.timeout)), self.policy, clock=self.clock
-        )
+        self.counts: Counter[str] = Counter()
+        carrier = IdCarrier(GuardedStore(self.store, self.policy.timeout))
+        self.manager = Manager(carrier, self.policy, clock=self.clock, on_count=self._count)
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
 
     async def visit(self, cookie: str | None = None) -> tuple[Session, Visit]:
         """What a request does first: its session, loaded."""

@@ -69,7 +69,7 @@ async def test_different_keys_never_touch_each_other(layer: Layer) -> None:
     await first.save()
     await second.save()
     assert await layer.read(cookie) == {"a": 2, "b": 2}
-    assert layer.manager.counts["overwritten"] == 0
+    assert layer.counts["overwritten"] == 0
 
 
 async def test_the_last_plain_set_wins_and_is_counted(layer: Layer, caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +81,7 @@ async def test_the_last_plain_set_wins_and_is_counted(layer: Layer, caplog: pyte
     await first.save()
     await second.save()
     assert await layer.read(cookie) == {"theme": "auto"}
-    assert layer.manager.counts["overwritten"] == 1
+    assert layer.counts["overwritten"] == 1
     assert "'theme' was set twice" in caplog.text
 
 

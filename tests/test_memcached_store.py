@@ -13,8 +13,9 @@ from cartapp.session.errors import InvalidStoreURL, StoreNotSupported, StoreUnav
 from cartapp.session.policy import Policy
 from cartapp.session.record import Record, key_of, new_id, now
 from cartapp.session.stores import open_store
+from cartapp.session.stores.base import PREFIX
 from cartapp.session.stores.memcached import MemcachedStore
-from cartapp.session.stores.memcached_url import PREFIX, Address, parse
+from cartapp.session.stores.memcached_url import Address, parse
 
 from .conftest import ManualClock
 from .layer import Layer

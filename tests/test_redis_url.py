@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from cartapp.session import InvalidStoreURL, open_store
-from cartapp.session.stores.redis_url import PREFIX, Address, parse
+from cartapp.session.stores.base import PREFIX
+from cartapp.session.stores.redis_url import Address, parse
 
 LOCAL = (("localhost", 6379),)
 

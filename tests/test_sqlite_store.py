@@ -15,7 +15,7 @@ from sqlalchemy import literal, select, text
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
 from cartapp.session.record import Record, now
-from cartapp.session.stores import embedded, open_store
+from cartapp.session.stores import open_store, pace
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
 
@@ -206,7 +206,7 @@ async def test_more_callers_than_threads_wait_and_do_not_fail(path: Path) -> Non
 async def test_after_a_slow_step_threads_do_the_work(
     store: SqlStore, stored: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_SLOW", -1.0)
+    monkeypatch.setattr(pace, "_SLOW", -1.0)
     for version in range(1, 20):
         assert await store.save(stored, expected=version) == version + 1
     assert any(thread.name.startswith("database") for thread in threading.enumerate())

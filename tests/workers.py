@@ -54,7 +54,7 @@ def one_operation(folder: Path, operation: str, record: Record, now: int, ready:
     ready.send("ready")
     signal.sigwait({signal.SIGUSR1})
     store = FileStore(folder, clock=lambda: now)
-    store._threads_until = math.inf  # the same steps, but in the store's thread
+    store._pace.slow_until = math.inf  # the same steps, but in the store's thread
     try:
         runner.run(_operate(store, operation, record))
     except StoreUnavailable:

@@ -11,7 +11,7 @@ from . import codec
 from .errors import SessionTooLarge, UnreadableRecord
 from .hooks import logger
 from .keys import OVERHEAD, KeyRing
-from .record import HEADER_BYTES, Record, Version, is_id, key_of, pack, unpack
+from .record import HEADER_BYTES, ID_LENGTH, Record, Version, is_id, key_of, pack, unpack
 from .stores.base import Store
 
 COOKIE_BYTES = 4096
@@ -89,17 +89,14 @@ class CookieCarrier:
         if _text(sealed) != cookie:
             raise UnreadableRecord("it is no base64url")
         plain = self._keys.open(sealed, self._context)
-        session_id = plain[:_ID].decode("ascii")
-        return session_id, unpack(key_of(session_id), plain[_ID:])
+        session_id = plain[:ID_LENGTH].decode("ascii")
+        return session_id, unpack(key_of(session_id), plain[ID_LENGTH:])
 
     def leave(self, session_id: str, key: str, home: Store) -> str:
         """The record, sealed."""
         assert isinstance(home, _Envelope)  # noqa: S101 - made by `arrive`
         record = home.records[key]
         return _text(self._keys.seal(session_id.encode() + pack(record, int(record.version)), self._context))
-
-
-_ID = 43
 
 
 def _text(sealed: bytes) -> str:
@@ -117,7 +114,7 @@ class _Envelope:
 
     def put(self, record: Record) -> Version:
         user = len((record.user_id or "").encode())
-        size = (_ID + HEADER_BYTES + user + len(record.data) + OVERHEAD) * 4 // 3 + 1
+        size = (ID_LENGTH + HEADER_BYTES + user + len(record.data) + OVERHEAD) * 4 // 3 + 1
         if size > self._room:
             raise SessionTooLarge(size, self._room, codec.largest(codec.split(record.data)))
         self.records[record.key] = record

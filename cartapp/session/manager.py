@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 from msgspec.structs import replace
@@ -45,7 +44,6 @@ class Manager:
         self.carrier = carrier
         self.policy = policy
         self.clock = clock
-        self.counts: Counter[str] = Counter()
         self._on_count = on_count
         self._turns: dict[str, _Turn] = {}
 
@@ -57,7 +55,6 @@ class Manager:
 
     def count(self, what: str) -> None:
         """One more of it."""
-        self.counts[what] += 1
         if self._on_count is not None:
             self._on_count(what)
 

@@ -26,6 +26,9 @@ Version = int | str | bytes
 Clock = Callable[[], int]
 """Milliseconds since 1970-01-01 UTC."""
 
+ID_LENGTH = 43
+KEY_LENGTH = 22
+
 # 43 base64url characters hold 258 bits: the last one may only be a character whose two lowest bits are 0.
 _ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _KEY = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
@@ -100,6 +103,12 @@ class Summary(msgspec.Struct, frozen=True):
     expires: int
     size: int
     user_id: str | None = None
+
+
+def summary_of(record: Record) -> Summary:
+    """What a listing tells of a record."""
+    size = len(record.data)
+    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)
 
 
 # The form for stores that hold one string of bytes. Fixed offsets let a server's script compare the version

@@ -9,9 +9,12 @@ records that are no records, for which `load` raises `UnreadableRecord` and `sca
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from ..record import Record, Summary, Version
+
+PREFIX: Final = "cart:session:"
+"""What keys begin with on servers that hold other things as well, unless the store's URL says otherwise."""
 
 
 class Store(Protocol):

@@ -8,12 +8,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from .dialects import Dialect
+from .pace import Pace
 from .runners import Threads, Work
 
 T = TypeVar("T")
 
-_SLOW = 0.01  # seconds: a step that takes longer is not for the event loop
-_THREADS_FOR = 1.0  # seconds for which steps run in threads after a slow one
 _CHECKPOINT_EVERY = 100  # brief writes, of which one goes to the thread that does SQLite's checkpoints
 
 
@@ -35,12 +34,12 @@ class Embedded:
         self._writer = Threads(engine, dialect, 1)
         self._here: Connection | None = None
         self._opening = asyncio.Lock()
-        self._threads_until = 0.0
+        self._pace = Pace()
         self._brief_writes = 0
 
     async def run(self, work: Work[T], *, writes: bool, brief: bool) -> T:
         """See `Runner.run`."""
-        if brief and time.monotonic() >= self._threads_until and not (writes and self._is_due()):
+        if brief and time.monotonic() >= self._pace.slow_until and not (writes and self._is_due()):
             try:
                 return self._run_here(work, self._here or await self._open())
             except OperationalError as error:
@@ -62,8 +61,7 @@ class Embedded:
         try:
             return work(connection)
         finally:
-            if time.monotonic() - started > _SLOW:
-                self._threads_until = time.monotonic() + _THREADS_FOR
+            self._pace.note(started)
 
     async def _open(self) -> Connection:
         async with self._opening:

@@ -13,8 +13,9 @@ from typing import TypeVar, TypeVarTuple
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, now
+from ..record import Clock, Record, Summary, Version, now, summary_of
 from . import shard
+from .pace import Pace
 from .shard import Shard
 
 logger = logging.getLogger("cartapp.session")
@@ -23,9 +24,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
-_SLOW = 0.01  # seconds: steps that take longer are not for the event loop
-_SLOW_IN_A_ROW = 3  # fewer may only mean that another process had the processor meanwhile
-_THREADS_FOR = 1.0  # seconds for which steps run in threads after slow ones
 _BATCH = 100  # files that one step of a scan or purge opens: a few milliseconds
 
 
@@ -47,8 +45,7 @@ class FileStore:
     def __init__(self, path: str | Path, *, clock: Clock = now) -> None:
         self._base = Path(path).absolute()
         self._clock = clock
-        self._slow_steps = 0  # in a row, the last one included
-        self._threads_until = 0.0  # by the monotonic clock; before it the disk was slow
+        self._pace = Pace()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
 
     # -- the contract -------------------------------------------------------------------------------------
@@ -125,7 +122,7 @@ class FileStore:
         every system call. A held lock is waited for in a thread, and so is a disk that was slow just now.
         """
         started = time.monotonic()
-        if started >= self._threads_until:
+        if started >= self._pace.slow_until:
             try:
                 return work(False, *args)
             except BlockingIOError:  # somebody holds the lock
@@ -133,14 +130,8 @@ class FileStore:
             except OSError as error:
                 raise self._unavailable(error) from error
             finally:
-                self._note(time.monotonic() - started)
+                self._pace.note(started)
         return await self._run(work, True, *args)
-
-    def _note(self, seconds: float) -> None:
-        """A step took so long."""
-        self._slow_steps = self._slow_steps + 1 if seconds > _SLOW else 0
-        if self._slow_steps >= _SLOW_IN_A_ROW:
-            self._threads_until = time.monotonic() + _THREADS_FOR
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
@@ -252,7 +243,7 @@ class FileStore:
                     logger.warning("Session %s is unreadable and not listed: %s", key, error)
                     continue
                 if record is not None and not record.retired:
-                    found.append(_summary(record))
+                    found.append(summary_of(record))
         return found
 
     def _remove_leftover(self, name: str) -> None:
@@ -283,11 +274,6 @@ def _has_expired(folder: Shard, key: str, now: int) -> bool:
 
 def _is_still(stored: Record | None, seen: Record) -> bool:
     return stored is not None and (stored.version, stored.last_used) == (seen.version, seen.last_used)
-
-
-def _summary(record: Record) -> Summary:
-    size = len(record.data)
-    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)
 
 
 def _batches(keys: list[str]) -> Iterator[list[str]]:

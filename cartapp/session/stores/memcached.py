@@ -13,14 +13,25 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, is_key, new_version, now, pack, unpack
+from ..record import (
+    KEY_LENGTH,
+    Clock,
+    Record,
+    Summary,
+    Version,
+    is_key,
+    new_version,
+    now,
+    pack,
+    summary_of,
+    unpack,
+)
 from .memcached_server import Answer, MemcachedServer
 from .memcached_url import Address
 
 logger = logging.getLogger("cartapp.session")
 
 _STEP: Final = 50  # records that a scan holds in memory
-_KEY_LENGTH: Final = 22
 _LONGEST: Final = 30 * 86_400  # seconds; more than that is a Unix time (protocol.txt, "Expiration times")
 _LAST: Final = 2**31 - 1  # the last second that the server knows
 _GONE: Final = -1  # a lifetime in the past
@@ -140,18 +151,18 @@ class MemcachedStore:
         """
         for server in self._servers:
             keys = await server.keys(self._picked)
-            for start in range(0, len(keys), _STEP * _KEY_LENGTH):
-                for record in await self._records(keys[start : start + _STEP * _KEY_LENGTH]):
+            for start in range(0, len(keys), _STEP * KEY_LENGTH):
+                for record in await self._records(keys[start : start + _STEP * KEY_LENGTH]):
                     if user_id is None or record.user_id == user_id:
-                        yield _summary(record)
+                        yield summary_of(record)
 
     def _picked(self, place: bytes) -> bytes:
         key = place[len(self._prefix) :]
         return key if place.startswith(self._prefix) and is_key(key.decode("latin-1")) else b""
 
     async def _records(self, joined: bytes) -> list[Record]:
-        starts = range(0, len(joined), _KEY_LENGTH)
-        keys = [joined[start : start + _KEY_LENGTH].decode() for start in starts]
+        starts = range(0, len(joined), KEY_LENGTH)
+        keys = [joined[start : start + KEY_LENGTH].decode() for start in starts]
         answers = await asyncio.gather(*(self._get(key) for key in keys))
         records = []
         for key, answer in zip(keys, answers, strict=True):
@@ -217,8 +228,3 @@ def _seen(key: str, answer: Answer) -> _Seen | None:
     if not answer.token:
         raise StoreUnavailable("A memcached server was started without CAS (-C), so it can keep no sessions.")
     return _Seen(unpack(key, answer.data), answer.token)
-
-
-def _summary(record: Record) -> Summary:
-    size = len(record.data)
-    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)

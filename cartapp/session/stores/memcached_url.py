@@ -6,12 +6,11 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl
 
 from ..errors import InvalidStoreURL
-
-PREFIX: Final = "cart:session:"
+from ..record import KEY_LENGTH
+from .base import PREFIX
 
 _PORT: Final = 11211
 _LONGEST_KEY: Final = 250  # bytes; protocol.txt, "Keys"
-_KEY_LENGTH: Final = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,9 @@ def parse(url: SplitResult) -> Address:
         raise InvalidStoreURL("A memcached store's URL takes no user or password.")
     if url.path not in ("", "/") or url.fragment:
         raise InvalidStoreURL("A memcached store's URL has nothing but servers and a prefix.")
-    if not re.fullmatch(r"[!-~]+", prefix) or len(prefix) > _LONGEST_KEY - _KEY_LENGTH:
+    if not re.fullmatch(r"[!-~]+", prefix) or len(prefix) > _LONGEST_KEY - KEY_LENGTH:
         raise InvalidStoreURL(
-            f"The prefix of a memcached store's keys must be 1 to {_LONGEST_KEY - _KEY_LENGTH} visible ASCII "
+            f"The prefix of a memcached store's keys must be 1 to {_LONGEST_KEY - KEY_LENGTH} visible ASCII "
             "characters."
         )
     hosts = _hosts(url.netloc)

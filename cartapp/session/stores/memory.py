@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable
-from ..record import Clock, Record, Summary, Version, now
+from ..record import Clock, Record, Summary, Version, now, summary_of
 
 _NEVER = 2**63 - 1
 _STEP = 1000  # records looked at before other tasks get their turn: about a millisecond
@@ -81,8 +81,7 @@ class MemoryStore:
                 found = self._live(key)
                 if found is None or found.retired or user_id not in (None, found.user_id):
                     continue
-                size = len(found.data)
-                yield Summary(found.key, found.created, found.last_used, found.expires, size, found.user_id)
+                yield summary_of(found)
             await asyncio.sleep(0)
 
     async def purge(self, now: int) -> int:

@@ -16,7 +16,19 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, is_key, new_version, now, pack, unpack
+from ..record import (
+    KEY_LENGTH,
+    Clock,
+    Record,
+    Summary,
+    Version,
+    is_key,
+    new_version,
+    now,
+    pack,
+    summary_of,
+    unpack,
+)
 from .gather import Gatherer
 from .redis_errors import reason_of
 from .redis_link import Command, Link, Place, link_to
@@ -27,7 +39,6 @@ logger = logging.getLogger("cartapp.session")
 _Words = tuple[str | bytes | int, ...]
 
 _STEP: Final = 200  # keys that one step of a scan asks for, and records that it holds in memory
-_KEY_LENGTH: Final = 22
 _INDEXED_FOR: Final = 400 * 86_400_000  # milliseconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
 _TIDY_EVERY: Final = 100  # sessions in a user's index
 
@@ -154,10 +165,10 @@ class RedisStore:
         found = self._scan_all() if user_id is None else self._scan_user(user_id)
         async for record in found:
             if not record.retired and record.expires > self._clock():
-                yield _summary(record)
+                yield summary_of(record)
 
     async def _scan_all(self) -> AsyncIterator[Record]:
-        pattern = re.sub(rb"[*?[\\]", rb"\\\g<0>", self._prefix) + b"?" * _KEY_LENGTH
+        pattern = re.sub(rb"[*?[\\]", rb"\\\g<0>", self._prefix) + b"?" * KEY_LENGTH
         for place in await self._places():
             async for names in self._steps(("SCAN",), ("MATCH", pattern), at=place):
                 keys = [name[len(self._prefix) :].decode("ascii", "replace") for name in names]
@@ -269,8 +280,3 @@ class RedisStore:
 def _bytes(number: Version) -> bytes:
     """A version or time as a packed record has it."""
     return int(number).to_bytes(8, "big")
-
-
-def _summary(record: Record) -> Summary:
-    size = len(record.data)
-    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)

@@ -6,8 +6,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ..errors import InvalidStoreURL
-
-PREFIX: Final = "cart:session:"
+from .base import PREFIX
 
 _TLS_SCHEMES: Final = ("rediss", "valkeys")
 _TLS_OPTIONS: Final = (
