@@ -44,9 +44,11 @@ def binary() -> Path:
 
 
 @asynccontextmanager
-async def launched() -> AsyncIterator[Browser]:
-    """A browser without a window."""
-    options = [*_OPTIONS, "--no-sandbox"] if os.geteuid() == 0 else [*_OPTIONS]
+async def launched(*more: str) -> AsyncIterator[Browser]:
+    """A browser without a window, with these options of its command line on top."""
+    options = [*_OPTIONS, *more]
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=binary(), args=options)
         try:

@@ -11,7 +11,7 @@ from cartapp.web.layers.security_headers import CONTENT_SECURITY_POLICY
 from tests.running import Shop
 from tests.shop import shop_app
 
-from .chromium import Visitor, put_into_cart, violations
+from .chromium import Visitor, launched, put_into_cart, violations, visitor
 from .conftest import Come
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +92,50 @@ async def test_every_page_fits_its_window(file_shop: Shop, visit: Come, width: i
     for path in OF_USERS:
         await page.goto(path)
         await assert_fits(page)
+
+
+@pytest.mark.parametrize("language", ["de", "ar"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+async def test_long_names_and_sums(file_shop: Shop, visit: Come, width: int, language: str) -> None:
+    """They push nothing aside: neither out of the window nor each other into nothing."""
+    person = await visit(file_shop, viewport={"width": width, "height": 800})
+    page, name = await person.tab(), "Donaudampfschifffahrt" * 9
+    login = {"name": name, "email": f"{width}.{language}@example.com", "password": "a long phrase of mine"}
+    await page.request.post("/register", data=login)
+    await prefer(person, language=language)
+    for product_id, price, quantity in ((1001, 1_000_000, 10_000), (1002, 0, 1), (1003, "239.97", 1)):
+        product = {"product_id": product_id, "name": name, "price": price, "quantity": quantity}
+        await page.request.post("/api/cart/add", data=product)
+    for path in ("/", "/cart", "/profile", "/dashboard"):
+        await page.goto(path)
+        await assert_fits(page)
+    await page.goto("/cart")
+    for what in await page.locator(".what").all():
+        box = await what.bounding_box()
+        assert box is not None
+        assert box["width"] > 75
+    for subtotal in await page.locator(".subtotal").all():
+        box = await subtotal.bounding_box()
+        assert box is not None
+        assert box["height"] < 40  # one line: no number is broken
+
+
+async def test_text_twice_as_large(file_shop: Shop) -> None:
+    """As somebody has it who has told the browser to write larger (WCAG 2.2, 1.4.4)."""
+    async with (
+        launched("--blink-settings=defaultFontSize=32") as browser,
+        visitor(browser, file_shop.url, viewport={"width": 390, "height": 800}) as person,
+    ):
+        page = await person.tab()
+        await put_into_cart(page, "Wireless Keyboard")
+        await prefer(person, language="de")
+        for path in OF_GUESTS:
+            await page.goto(path)
+            await assert_fits(page)
+        await user(person, "large@example.com")
+        for path in OF_USERS:
+            await page.goto(path)
+            await assert_fits(page)
 
 
 @both_themes
