@@ -26,7 +26,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 def badge(page: httpx.Response) -> str:
-    (shown,) = re.findall(r'class="badge">(.*?)<', page.text)
+    (shown,) = re.findall(r'class="badge"><span aria-hidden="true">(.*?)<', page.text)
     return str(shown)
 
 

@@ -46,7 +46,7 @@ async def test_shopping(client: httpx.AsyncClient) -> None:
     changed = await follow(client, await client.post("/cart/1", data={"quantity": "3"}))
     assert messages(changed) == ["Your cart was changed"]
     assert "$239.97" in changed.text
-    assert 'class="badge">3<' in (await client.get("/")).text
+    assert 'class="badge"><span aria-hidden="true">3<' in (await client.get("/")).text
 
     removed = await follow(client, await client.post("/cart/1", data={"quantity": "0"}))
     assert messages(removed) == ["Removed"]
@@ -58,6 +58,17 @@ async def test_shopping(client: httpx.AsyncClient) -> None:
 async def test_the_cart_is_the_one_of_the_api(client: httpx.AsyncClient) -> None:
     await client.post("/cart/add", data={"product_id": "1"})
     assert (await client.get("/api/cart")).json()["items"] == [{**KEYBOARD, "subtotal": 79.99}]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "said"), [(1, "قطعة واحدة"), (2, "قطعتان"), (3, "3 قطع"), (11, "11 قطعة")]
+)
+async def test_the_badge_is_said_as_the_language_counts(
+    client: httpx.AsyncClient, quantity: int, said: str
+) -> None:
+    await client.post("/cart/add", data={"product_id": "1", "quantity": str(quantity)})
+    page = await client.get("/preferences", headers={"Accept-Language": "ar"})
+    assert f'<span aria-hidden="true">{quantity}</span><span class="hidden">{said}</span>' in page.text
 
 
 @pytest.mark.parametrize(
