@@ -24,7 +24,8 @@ class Shop:
 
     def client(self) -> httpx.AsyncClient:
         """A browser of its own, which may open many connections at once."""
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+        # uvicorn closes a connection that was idle for five seconds: nothing may be sent on one just then.
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200, keepalive_expiry=1)
         # Plain http: without `verify=False` each client would read all certificate authorities first.
         return httpx.AsyncClient(base_url=self.url, limits=limits, timeout=60, verify=False, trust_env=False)
 

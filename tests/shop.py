@@ -19,6 +19,8 @@ from fastapi.routing import APIRoute
 from cartapp.app import create_app
 from cartapp.settings import Settings
 
+from .waiting import PATIENCE
+
 HTTPS = "https://testserver"
 KEYBOARD: dict[str, Any] = {"product_id": 1, "name": "Wireless Keyboard", "price": 79.99, "quantity": 1}
 ALICE = {"name": "Alice", "email": "alice@example.com", "password": "a long phrase of mine"}
@@ -38,7 +40,11 @@ def line(product: dict[str, Any], subtotal: float, **other: Any) -> dict[str, An
 
 def shop_app(**settings: Any) -> FastAPI:
     """The application on a store in memory and a database of its own, or as `settings` say."""
-    default = {"session_backend": "memory", "database_url": f"sqlite:///{_FOLDER.name}/{next(_numbers)}.db"}
+    default = {
+        "session_backend": "memory",
+        "session_timeout": PATIENCE,
+        "database_url": f"sqlite:///{_FOLDER.name}/{next(_numbers)}.db",
+    }
     return create_app(Settings(**(default | settings)))
 
 

@@ -14,6 +14,7 @@ from cartapp.session.stores.file import FileStore
 from cartapp.session.stores.memory import MemoryStore
 
 from .databases import DATABASES
+from .waiting import PATIENCE
 
 REDIS = {
     "redis": "redis_server",
@@ -22,9 +23,6 @@ REDIS = {
     "redis-cluster": "redis_cluster",
 }
 """The fixture of each kind of server that the Redis store talks to."""
-
-PATIENCE = 20.0
-"""Seconds that a store waits for its server, as a machine with many tests at once is slow."""
 
 SQL = {f"database-{name}": name for name in DATABASES}
 

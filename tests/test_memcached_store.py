@@ -20,7 +20,8 @@ from cartapp.session.stores.memcached_url import Address, parse
 from .conftest import ManualClock
 from .layer import Layer
 from .servers.memcached import MemcachedServer, running
-from .stores import HOUR, PATIENCE, make_record
+from .stores import HOUR, make_record
+from .waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

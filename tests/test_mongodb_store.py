@@ -21,7 +21,8 @@ from cartapp.session.stores.mongodb_url import parse
 from .conftest import ManualClock
 from .layer import Layer
 from .servers.mongodb import MongoServer
-from .stores import HOUR, PATIENCE, make_record
+from .stores import HOUR, make_record
+from .waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

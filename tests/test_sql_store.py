@@ -17,12 +17,10 @@ from .conftest import ManualClock
 from .databases import DATABASES, SERVERS
 from .store_workers import create_one, ended, increment_many, purge_all, started, write_until_gone
 from .stores import make_record
-from .waiting import until_saved
+from .waiting import PATIENCE, until_saved
 from .workers import processes
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE = 20.0  # seconds to wait for a database that shares the machine with other tests
 
 
 @pytest.fixture(params=DATABASES)

@@ -8,6 +8,9 @@ from typing import Protocol
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record
 
+PATIENCE = 20.0
+"""Seconds that a store waits for its server, as a machine with many tests at once is slow."""
+
 DEADLINE = 60.0
 """Seconds for anything to happen, a start or a stop included; mostly it is a matter of one."""
 
