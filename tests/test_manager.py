@@ -1,4 +1,4 @@
-"""The policy over one store: conflicts, new ids, ends, users, bounds and hooks."""
+"""The policy over one store: conflicts, new ids, ends, users and bounds."""
 
 import asyncio
 import logging
@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from cartapp.session import (
-    Hooks,
     SessionBusy,
     SessionEnded,
     SessionTooLarge,
@@ -393,44 +392,3 @@ async def test_unreadable_data_is_an_absent_session_and_a_log_line(
     session["b"] = 1
     await session.save()
     assert visit.cookie() not in (None, cookie)
-
-
-# -- hooks ------------------------------------------------------------------------------------------------
-
-
-async def test_hooks_tell_what_happened_after_the_commit(clock: ManualClock) -> None:
-    told: list[tuple[object, ...]] = []
-
-    async def deleted(handle: str, data: object) -> None:
-        told.append(("deleted", handle, data))
-
-    hooks = Hooks(
-        on_started=lambda handle, data: told.append(("started", handle, data)),
-        on_deleted=deleted,
-        on_regenerated=lambda old, new: told.append(("regenerated", old, new)),
-    )
-    layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=hooks))
-    session, _ = await layer.visit()
-    session["a"] = 1
-    assert told == []
-    await session.save()
-    first = session.id
-    session.regenerate()
-    await session.save()
-    second = session.id
-    session.destroy()
-    await session.save()
-    assert told == [
-        ("started", first, {"a": 1}),
-        ("regenerated", first, second),
-        ("deleted", second, {"a": 1}),
-    ]
-
-
-async def test_a_hook_that_fails_harms_nothing(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(handle: str, data: object) -> None:
-        raise RuntimeError("hook")
-
-    layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=Hooks(on_started=fail)))
-    assert await layer.read(await layer.begin(a=1)) == {"a": 1}
-    assert "A session hook failed" in caplog.text

@@ -6,6 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import codec
+from .errors import UnreadableRecord
+from .record import Record
+
 logger = logging.getLogger("cartapp.session")
 
 
@@ -19,26 +23,34 @@ class Hooks:
     on_started: Callable[[str, Mapping[str, Any]], Awaitable[None] | None] | None = None
     """Gets the handle and the data of a new session."""
     on_deleted: Callable[[str, Mapping[str, Any]], Awaitable[None] | None] | None = None
-    """Gets the handle of a session that was destroyed, and its last data."""
+    """Gets the handle of a session that was ended, by whatever, and its last data."""
     on_regenerated: Callable[[str, str], Awaitable[None] | None] | None = None
     """Gets the old and the new handle."""
 
-    async def started(self, handle: str, data: Mapping[str, Any]) -> None:
+    async def started(self, record: Record) -> None:
         """Call `on_started`."""
-        await _call(self.on_started, handle, data)
+        if self.on_started is not None:
+            await _call(self.on_started, record.key, _data_of(record))
 
-    async def deleted(self, handle: str, data: Mapping[str, Any]) -> None:
+    async def deleted(self, record: Record) -> None:
         """Call `on_deleted`."""
-        await _call(self.on_deleted, handle, data)
+        if self.on_deleted is not None:
+            await _call(self.on_deleted, record.key, _data_of(record))
 
     async def regenerated(self, old: str, new: str) -> None:
         """Call `on_regenerated`."""
-        await _call(self.on_regenerated, old, new)
+        if self.on_regenerated is not None:
+            await _call(self.on_regenerated, old, new)
 
 
-async def _call(hook: Callable[..., Awaitable[None] | None] | None, *args: object) -> None:
-    if hook is None:
-        return
+def _data_of(record: Record) -> dict[str, Any]:
+    try:
+        return codec.decode_all(record.data)
+    except UnreadableRecord:  # nobody can say any more what was in it
+        return {}
+
+
+async def _call(hook: Callable[..., Awaitable[None] | None], *args: object) -> None:
     try:
         answer = hook(*args)
         if inspect.isawaitable(answer):

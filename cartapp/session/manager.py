@@ -158,7 +158,8 @@ class Visit:
         if await is_current(record.user_id, record.epoch):
             return record
         logger.info("Session %s ended: its user or epoch is no longer current", key)
-        await self._store.delete(key, expected=record)
+        if await self._store.delete(key, expected=record):
+            await self._policy.hooks.deleted(record)
         return None
 
     async def _read(self, key: str) -> Record | None:
@@ -223,7 +224,7 @@ class Visit:
         self._take(session_id)
         self._committed = True
         session.fill(record)
-        await self._policy.hooks.started(record.key, codec.decode_all(data))
+        await self._policy.hooks.started(record)
 
     def _need_cookie(self) -> None:
         """Raises `SessionError` when the change would be lost for want of a cookie."""
@@ -361,7 +362,7 @@ class Visit:
                 raise SessionEnded
             if await self._store.delete(record.key, expected=record):
                 self.cleared = True
-                await self._policy.hooks.deleted(record.key, codec.decode_all(record.data))
+                await self._policy.hooks.deleted(record)
                 break
             await anext(attempts)
             record = await self._read(record.key)

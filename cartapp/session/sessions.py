@@ -7,6 +7,7 @@ from typing import Any
 
 from . import codec
 from .errors import StoreNotSupported, UnreadableRecord
+from .hooks import Hooks
 from .record import Clock, Record, Summary, is_key, now
 from .stores.base import Countable, Listable, Purgeable, Store
 
@@ -28,11 +29,13 @@ class SessionInfo:
 class Sessions:
     """All sessions of one store. Every method may raise `StoreUnavailable`.
 
-    Those that list raise `StoreNotSupported` where the backend cannot tell what it holds.
+    Those that list raise `StoreNotSupported` where the backend cannot tell what it holds. `hooks` are told
+    of what is ended here, but not of what `purge` removes, which had ended before.
     """
 
-    def __init__(self, store: Store, *, clock: Clock = now) -> None:
+    def __init__(self, store: Store, *, hooks: Hooks | None = None, clock: Clock = now) -> None:
         self._store = store
+        self._hooks = hooks or Hooks()
         self._clock = clock
 
     async def get(self, handle: str) -> SessionInfo | None:
@@ -53,14 +56,17 @@ class Sessions:
     async def end(self, handle: str) -> bool:
         """End a session at once and say whether there was one."""
         record = await self._record(handle)
-        return record is not None and await self._store.delete(handle)
+        if record is None or not await self._store.delete(handle):
+            return False
+        await self._hooks.deleted(record)
+        return True
 
     async def end_user(self, user: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, but for the handle `keep`; returns their number."""
         ended = 0
         async for summary in self._listable().scan(user_id=user):
             if summary.key != keep:
-                ended += await self._store.delete(summary.key)
+                ended += await self._end_listed(summary)
         return ended
 
     async def end_idle(self, idle: timedelta, *, step: timedelta, dry_run: bool = False) -> int:
@@ -80,14 +86,22 @@ class Sessions:
         record = await self._record(summary.key)
         if record is None or record.last_used != summary.last_used:
             return False
-        return await self._store.delete(record.key, expected=record)
+        if not await self._store.delete(record.key, expected=record):
+            return False
+        await self._hooks.deleted(record)
+        return True
 
     async def clear(self) -> int:
         """End every session; returns their number."""
         ended = 0
         async for summary in self._listable().scan():
-            ended += await self._store.delete(summary.key)
+            ended += await self._end_listed(summary)
         return ended
+
+    async def _end_listed(self, summary: Summary) -> bool:
+        if self._hooks.on_deleted is None:  # so nobody wants to know what was in it
+            return await self._store.delete(summary.key)
+        return await self.end(summary.key)
 
     async def purge(self) -> int:
         """Remove the records that have expired; 0 where the backend does that by itself."""
