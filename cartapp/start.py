@@ -166,6 +166,8 @@ def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
     made = [] if settings.secret_key else [f"A secret key was made and kept in {LOCAL}."]
     if settings.backend == "file":
         made += _make_folder(settings, store)
+    if settings.backend == "database" and settings.session_url:
+        _check_url(store)
     made += asyncio.run(_prepare_database(shop_database(settings, database=database, seed=seed(BUILT_IN))))
     return with_secret, made
 
@@ -185,6 +187,16 @@ def _make_folder(settings: Settings, store: Store) -> list[str]:
     return [f"The folder {_shown(folder)} was made for the sessions."] if missing else []
 
 
+def _check_url(store: Store) -> None:
+    """A SQL driver says only when it connects that it cannot take the URL."""
+    try:
+        asyncio.run(_try(store))
+    except InvalidStoreURL as error:
+        raise SettingsError(f"CART_SESSION_URL cannot be used. {error}") from None
+    except StoreUnavailable:
+        return  # out of reach, which is no error here
+
+
 async def _prepare_database(database: ShopDatabase) -> list[str]:
     """The schema, and the first products."""
     new_file = database.file if database.file and not database.file.exists() else None
@@ -192,6 +204,8 @@ async def _prepare_database(database: ShopDatabase) -> list[str]:
         await database.prepare()
     except SchemaOutdated as error:
         raise SettingsError(f"DATABASE_URL must name a database that is up to date. {error}") from None
+    except InvalidStoreURL as error:
+        raise SettingsError(f"DATABASE_URL cannot be used. {error}") from None
     except StoreUnavailable as error:
         if database.file is not None:
             raise SettingsError(f"DATABASE_URL must name a file that can be made. {error}") from None

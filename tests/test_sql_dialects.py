@@ -11,7 +11,7 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event, make_url
+from sqlalchemy import Connection, Engine, event, make_url, select
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -19,7 +19,7 @@ from cartapp import schema
 from cartapp.accounts.tables import METADATA
 from cartapp.catalogue import BUILT_IN, Catalogue
 from cartapp.catalogue.tables import PRODUCTS
-from cartapp.session.errors import InvalidStoreURL, MissingDriver, StoreUnavailable
+from cartapp.session.errors import InvalidStoreURL, MissingDriver, StoreUnavailable, UnusableURL
 from cartapp.session.stores import open_store, sql
 from cartapp.session.stores.dialects import dialect_of
 from cartapp.session.stores.engine import Database
@@ -69,6 +69,21 @@ def test_a_missing_driver_is_named_with_the_line_that_installs_it(
         open_store(url)
 
 
+def test_a_missing_driver_that_the_url_names_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    with pytest.raises(MissingDriver, match=r'^The driver psycopg2 is missing; .*"cartapp\[postgresql\]"$'):
+        open_store("postgresql+psycopg2://h/d")
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:{}@a..b/d", "postgresql://me:{}@h/d?nosuch={}"])
+async def test_a_url_that_the_driver_cannot_take_is_no_traceback(url: str) -> None:
+    database = Database(url.replace("{}", SECRET))
+    with pytest.raises(UnusableURL, match=r"^The PostgreSQL driver cannot take ") as raised:
+        await database.fetch(select(1))
+    assert SECRET not in str(raised.value)
+    await database.close()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -76,6 +91,14 @@ def test_a_missing_driver_is_named_with_the_line_that_installs_it(
         f"postgresql+{SECRET}://me:{SECRET}@h/d",
         f"oracle://me:{SECRET}@h/d",
         f"me:{SECRET}@h/d",
+        f"postgresql://me:{SECRET}@h:0/d",
+        f"postgresql://me:{SECRET}@h:65536/d",
+        f"mysql://me:{SECRET}@h/d?client_flag={SECRET}",
+        f"sqlite://me:{SECRET}@h/d",
+        "sqlite://data/cart.db",
+        "sqlite://:5/cart.db",
+        "sqlite:///a%00b.db",
+        "sqlite:///cart.db?mode=ro",
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_being_repeated(url: str) -> None:

@@ -16,7 +16,8 @@ from cartapp.session.keys import new_secret
 from cartapp.settings import SettingsError, check_workers, load, masked_url
 from cartapp.start import prepare, store_of
 
-from .surroundings import names, refused
+from .servers.process import free_port
+from .surroundings import enter, names, refused
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
@@ -158,7 +159,8 @@ def test_a_missing_driver_is_refused_with_the_line_that_installs_it(monkeypatch:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "data/sessions", "file:relative", "http://[::1", "nosuch://h", "file:///a?b=1"]
+    "url",
+    ["", "data/sessions", "file:relative", "http://[::1", "nosuch://h", "file:///a?b=1", "file:///a%00b"],
 )
 def test_urls_that_name_no_store(url: str) -> None:
     with pytest.raises(InvalidStoreURL):
@@ -253,6 +255,19 @@ def test_a_start_is_refused_where_no_folder_can_be() -> None:
         prepare(load())
     with pytest.raises(SettingsError, match=r"^CART_SESSION_URL must name a folder"):
         prepare(load({URL: Path("data").absolute().as_uri()}))
+
+
+@pytest.mark.parametrize("option", ["sslmode=require", "nosuch=1"])
+def test_a_start_is_refused_where_the_driver_cannot_take_the_url(option: str) -> None:
+    url = f"postgresql://me:unspoken@127.0.0.1:{free_port()}/shop"
+    for variable in ("DATABASE_URL", URL):
+        with pytest.raises(SettingsError) as refusal:
+            prepare(load({variable: f"{url}?{option}"}))
+        assert str(refusal.value) == (
+            f"{variable} cannot be used. The PostgreSQL driver cannot take the database's URL: "
+            f"connect() got an unexpected keyword argument '{option.partition('=')[0]}'."
+        )
+    prepare(load({URL: url}))  # out of reach, which may pass
 
 
 def test_a_secret_that_cannot_be_kept_is_asked_for() -> None:

@@ -54,5 +54,9 @@ class InvalidStoreURL(SessionError, ValueError):
     """The URL names no known store or has a part that the store does not take."""
 
 
+class UnusableURL(StoreUnavailable, InvalidStoreURL):
+    """Only when the driver was to connect it found that it cannot take the URL, however long one waits."""
+
+
 class MissingDriver(SessionError, ImportError):
     """The package that talks to the store is not installed; the message has the line that installs it."""

@@ -74,9 +74,11 @@ def backend_of(scheme: str) -> Backend:
 def _file(url: SplitResult, options: Options) -> Store:
     from .file import FileStore
 
-    if url.netloc not in ("", "localhost") or not url.path.startswith("/") or url.query or url.fragment:
+    path = unquote(url.path)
+    elsewhere = url.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path
+    if elsewhere or url.query or url.fragment:
         raise InvalidStoreURL("A file store's URL is file:/// and an absolute path.")
-    return FileStore(unquote(url.path), clock=options.clock)
+    return FileStore(path, clock=options.clock)
 
 
 def _memory(url: SplitResult, options: Options) -> Store:

@@ -136,9 +136,12 @@ class SQLite(Dialect):
 
     def __init__(self, url: URL, timeout: float) -> None:
         super().__init__(url, timeout)
-        if not url.database or url.database == ":memory:":
-            raise InvalidStoreURL("A SQLite URL must name a file, such as sqlite:///data/cart.db.")
-        self._path = Path(url.database).absolute()
+        name = url.database or ":memory:"
+        if name == ":memory:" or "\0" in name or url != URL.create(url.drivername, database=name):
+            raise InvalidStoreURL(
+                "A SQLite URL must name a file and nothing else, such as sqlite:///data/cart.db."
+            )
+        self._path = Path(name).absolute()
         self.url = self.url.set(database=str(self._path))
 
     @property
@@ -345,4 +348,6 @@ def dialect_of(url: str, timeout: float) -> Dialect:
     except KeyError:
         known = ", ".join(f"{scheme}://" for scheme in DIALECTS)
         raise InvalidStoreURL(f"A database's URL begins with one of {known}.") from None
+    if parsed.port is not None and not 1 <= parsed.port <= 65535:
+        raise InvalidStoreURL("A store's URL has a port that is no number from 1 to 65535.")
     return dialect(parsed, timeout)

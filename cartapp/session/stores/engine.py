@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.engine.interfaces import Dialect as EngineDialect
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.base import Executable
 
-from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable
+from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable, UnusableURL
 from .dialects import Dialect, dialect_of
 from .embedded import Embedded
 from .runners import Runner, Tasks, Threads, Work
@@ -132,9 +133,7 @@ class Database:
             return "no answer in time"
         cause = _cause(error)
         words = self.dialect.words(cause) if cause else getattr(error, "strerror", None) or str(error)
-        words = words.strip() or type(cause or error).__name__
-        password = self.dialect.url.password
-        return (words.replace(password, "***") if password else words).splitlines()[0].rstrip(".")
+        return _without_password(words.strip() or type(cause or error).__name__, self.dialect)
 
 
 def _cause(error: Exception) -> BaseException | None:
@@ -151,6 +150,8 @@ def _runner(dialect: Dialect, pool_size: int) -> Runner:
         if dialect.driver in dialect.url.drivername:
             raise _missing(dialect) from error
         raise InvalidStoreURL(f"There is no SQLAlchemy driver {dialect.url.drivername}.") from None
+    except (ArgumentError, ValueError):  # an option that SQLAlchemy itself reads
+        raise InvalidStoreURL(f"The {dialect.title} database's URL cannot be read.") from None
 
 
 def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
@@ -176,10 +177,28 @@ def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
 
 def _set_up(engine: Engine, dialect: Dialect) -> None:
     dialect.adapt(engine)
-    event.listen(engine, "do_connect", lambda *_: dialect.before_connect())
+    event.listen(engine, "do_connect", lambda driver, _, *given: _connect(dialect, driver, *given))
     event.listen(engine, "connect", lambda connection, _: dialect.prepare(connection))
+
+
+def _connect(dialect: Dialect, driver: EngineDialect, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    dialect.before_connect()
+    try:
+        return driver.connect(*args, **options)
+    except (TypeError, ValueError) as error:  # an option that the driver lacks, or a host that is no name
+        words = _without_password(str(error) or type(error).__name__, dialect)
+        raise UnusableURL(f"The {dialect.title} driver cannot take the database's URL: {words}.") from error
+
+
+def _without_password(words: str, dialect: Dialect) -> str:
+    """The first line of what a driver says, fit to be shown."""
+    password = dialect.url.password
+    return (words.replace(password, "***") if password else words).splitlines()[0].rstrip(".")
 
 
 def _missing(dialect: Dialect) -> MissingDriver:
     line = f'pip install "cartapp[{dialect.extra}]"'
-    return MissingDriver(f"The driver for {dialect.title} is missing: {line}")
+    name, _, driver = dialect.url.drivername.partition("+")
+    if driver == dialect.driver:
+        return MissingDriver(f"The driver for {dialect.title} is missing: {line}")
+    return MissingDriver(f"The driver {driver} is missing; {name}:// without a name takes that of {line}")
