@@ -6,7 +6,8 @@ A text that does not fit raises `ValueError` with those words, which complete th
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ _COOKIE_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 6265, se
 _OTHER_COOKIES = {"remember_me", "language"}
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
+_FOLDER = re.compile(r"[^\x00-\x1f\x7f]+")
 _COOKIE_PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]{0,1023}")  # visible ASCII but for the semicolon
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -107,6 +110,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _host(text: str) -> str:
+    if ":" in text:
+        IPv6Address(text)  # raises ValueError for what is none, such as a name and a port
+        return text
+    return _full(_HOST, text)
+
+
+def _folder(text: str) -> str:
+    try:
+        Path(_full(_FOLDER, text)).expanduser()
+    except RuntimeError:  # ~ and a name that no user has
+        raise ValueError from None
+    return text
+
+
 def _cookie_name(text: str) -> str:
     if text.lower().startswith(("__host-", "__secure-")) or text in _OTHER_COOKIES:
         raise ValueError
@@ -141,9 +159,13 @@ def _secret(text: str) -> str:
 BOOLEAN = checked("true or false", _boolean)
 AUTO_OR_BOOLEAN = checked("auto, true or false", _auto_or_boolean)
 SECONDS = checked("a number of seconds above 0, at most 300", _seconds)
-PASSWORD = matching("one line of text", r"[^\x00-\x1f\x7f]+")
-HOST = matching("a host name or an address", r"[A-Za-z0-9_.:-]{1,253}")
-PATH = matching("the path of a folder", r"[^\x00-\x1f\x7f]+")
+PASSWORD = matching("one line of UTF-8 text", r"[^\x00-\x1f\x7f\ud800-\udfff]+")
+HOST = checked("a host name or an address, without a port", _host)
+PATH = checked("the path of a folder", _folder)
+COLLECTION = matching(
+    "a name of at most 100 characters, such as shop.sessions",
+    r"(?=.{1,100}\Z)(?!system\.)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*",
+)
 COOKIE_NAME = checked(
     "a cookie name (RFC 6265) that does not begin with __Host- or __Secure- and is neither remember_me "
     "nor language",

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     session_port: Annotated[int | None, kind.whole(1, 65535)] = None
     session_password: Annotated[str | None, kind.PASSWORD] = Field(None, repr=False)
     session_database: Annotated[str | None, kind.matching("a name or number", r"[A-Za-z0-9_-]{1,63}")] = None
-    session_collection: Annotated[str, kind.matching("a name", r"[A-Za-z0-9_.-]{1,100}")] = "sessions"
+    session_collection: Annotated[str, kind.COLLECTION] = "sessions"
     session_path: Annotated[str, kind.PATH] = "data/sessions"
     session_pool_size: Annotated[int, kind.whole(1, 1000)] = 10
     session_timeout: Annotated[float, kind.SECONDS] = 2.0

@@ -79,6 +79,9 @@ def test_a_prefix_in_the_url() -> None:
     [
         "memcached://h:port",
         "memcached://h:70000",
+        "memcached://h:0",
+        "memcached://a,,b",
+        "memcached://a,",
         "memcached://h,h",
         "memcached://user:secret@h",
         "memcached://h/1",

@@ -75,6 +75,8 @@ def test_what_a_url_says(url: str, database: str, collection: str, uri: str) -> 
         "mongodb://user:secret@h/a.b",
         "mongodb://user:secret@h/?collection=",
         "mongodb://user:secret@h/?collection=a$b",
+        "mongodb://user:secret@h/?collection=a..b",
+        "mongodb://user:secret@h/?collection=.a",
         "mongodb://user:secret@h/?collection=system.users",
         "mongodb://user:sec@ret@h/",
         "mongodb://user:secret@h/?maxpoolsize=many",

@@ -67,6 +67,7 @@ def test_what_a_url_says(url: str, expected: Address) -> None:
     ("url", "sentence"),
     [
         ("redis://h1,h2", "A redis store has one server; redis+sentinel and redis+cluster have several."),
+        ("redis+cluster://a,,b", "A store's URL has a comma with no server beside it."),
         ("redis://h:0", "A store's URL has a port that is no number from 1 to 65535."),
         ("redis://h:port", "A store's URL has a port that is no number from 1 to 65535."),
         ("redis://h/shop", "A redis store's database must be a number."),

@@ -41,6 +41,8 @@ def parse(url: SplitResult) -> Address:
             f"The prefix of a memcached store's keys must be 1 to {_LONGEST_KEY - KEY_LENGTH} visible ASCII "
             "characters."
         )
+    if "," in url.netloc and "" in url.netloc.split(","):
+        raise InvalidStoreURL("A store's URL has a comma with no server beside it.")
     hosts = _hosts(url.netloc)
     if len(set(hosts)) < len(hosts):
         raise InvalidStoreURL("A memcached store's URL names a server twice.")
@@ -49,7 +51,13 @@ def parse(url: SplitResult) -> Address:
 
 def _hosts(text: str) -> tuple[tuple[str, int], ...]:
     try:
-        parts = [SplitResult("", part, "", "", "") for part in text.split(",")]
-        return tuple((part.hostname or "localhost", part.port or _PORT) for part in parts)
+        return tuple(_host(SplitResult("", part, "", "", "")) for part in text.split(","))
     except ValueError:
         raise InvalidStoreURL("A store's URL has a port that is no number from 1 to 65535.") from None
+
+
+def _host(part: SplitResult) -> tuple[str, int]:
+    given = _PORT if part.port is None else part.port
+    if given == 0:
+        raise ValueError
+    return part.hostname or "localhost", given

@@ -43,7 +43,8 @@ def parse(url: SplitResult) -> Address:
         raise InvalidStoreURL(f"A {url.scheme} store's URL has no part after a #.")
     if set(database) & set('/\\. "$\0'):
         raise InvalidStoreURL(f"{database!r} in a {url.scheme} store's URL is no name of a database.")
-    if not collection or collection.startswith("system.") or set(collection) & set("$\0"):
+    no_name = collection.startswith("system.") or "" in collection.split(".")
+    if no_name or set(collection) & set("$\0"):
         raise InvalidStoreURL(f"{collection!r} in a {url.scheme} store's URL is no name of a collection.")
     query = f"?{urlencode(rest)}" if rest else ""
     return Address(

@@ -97,6 +97,8 @@ def parse(url: SplitResult) -> Address:
 
 
 def _check(address: Address, hosts: str, scheme: str) -> None:
+    if "," in hosts and "" in hosts.split(","):
+        raise InvalidStoreURL("A store's URL has a comma with no server beside it.")
     if address.kind == "unix" and (hosts or address.path in ("", "/")):
         raise InvalidStoreURL(f"A {scheme} store's URL is {scheme}:/// and the absolute path of a socket.")
     if address.kind == "" and len(address.hosts) > 1:
