@@ -17,7 +17,7 @@ from cartapp.settings import SettingsError, check_workers, load, masked_url
 from cartapp.start import prepare, store_of
 
 from .servers.process import free_port
-from .surroundings import enter, names, refused
+from .surroundings import names, refused
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 

@@ -230,6 +230,7 @@ def test_the_schema_is_shown_and_brought_up_to_date(cart: Cart, url: str) -> Non
     )
     assert cart("db", "upgrade").out == "The schema is at revision 0001.\n"
     assert cart("db", "current").out == "The schema is at revision 0001, the newest.\n"
+    assert cart("db", "current", "--json").json == {"revision": "0001", "newest": "0001"}
     again = cart("db", "upgrade")
     assert (again.code, again.out, again.err) == (0, "The schema is at revision 0001.\n", "")
 

@@ -2,6 +2,7 @@
 
 import typer
 
+from . import output
 from .opened import with_database
 
 app = typer.Typer(help="Show the schema of the database, and bring it up to date.", no_args_is_help=True)
@@ -15,12 +16,14 @@ def upgrade() -> None:
 
 
 @app.command("current")
-def current() -> None:
+def current(as_json: output.JsonOption = False) -> None:
     """Show the revision that the database is at."""
     from ..schema import head
 
     found, newest = with_database(lambda database: database.revision()), head()
-    if found == newest:
+    if as_json:
+        output.print_json({"revision": found, "newest": newest})
+    elif found == newest:
         typer.echo(f"The schema is at revision {found}, the newest.")
     else:
         typer.echo(f"The schema is at revision {found or 'none'}; `cart db upgrade` brings it to {newest}.")

@@ -47,7 +47,10 @@ def purge(
             "--idle", parser=duration, metavar="TIME", help="All not used for so long: 30m, 12h, 7d."
         ),
     ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="All of this user.")] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="ID", help="All of this user; `cart users list` has the ID."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

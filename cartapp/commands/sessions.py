@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # As in session.survey, which takes long to import; the type checker holds the two together.
 Order = Literal["last_seen", "created", "expires", "size", "user", "handle"]
 
-UserOption = Annotated[str | None, typer.Option("--user", help="Only the sessions of this user.")]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", metavar="ID", help="Only those of this user; `cart users list` has the ID."),
+]
 SortOption = Annotated[
     Order, typer.Option("--sort", help="Times and sizes from the latest and largest, names from A to Z.")
 ]
