@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from cartapp.session import Session, SessionMiddleware, open_store
-from cartapp.session.direct import DirectRoute, direct
+from cartapp.session.direct import DirectRoute, wants_little
 from cartapp.session.fastapi import SessionDep, load_session
 
 
@@ -59,7 +59,7 @@ def routes(app: FastAPI) -> dict[str, APIRoute]:
 
 
 def test_the_routes_of_this_test_take_the_short_way() -> None:
-    assert all(direct(route.dependant) for route in routes(application(DirectRoute)).values())
+    assert all(wants_little(route.dependant) for route in routes(application(DirectRoute)).values())
 
 
 JSON = {"content-type": "application/json"}
@@ -148,7 +148,7 @@ def test_handlers_that_want_more_go_the_general_way() -> None:
     async def two(a: Annotated[int, Body()], b: Annotated[int, Body()]) -> JSONResponse:
         return JSONResponse({"n": a + b})
 
-    assert not [path for path, route in routes(app).items() if direct(route.dependant)]
+    assert not [path for path, route in routes(app).items() if wants_little(route.dependant)]
     answers: dict[str, Any] = {}
     with TestClient(app) as client:
         answers["data"] = client.get("/data")

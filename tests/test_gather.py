@@ -49,7 +49,10 @@ async def turns(count: int = 5) -> None:
 
 
 def asked(gathering: Gatherer[str], *commands: str) -> list[asyncio.Task[object]]:
-    return [asyncio.create_task(gathering.ask(command)) for command in commands]
+    async def ask(command: str) -> object:
+        return await gathering.ask(command)
+
+    return [asyncio.create_task(ask(command)) for command in commands]
 
 
 async def test_what_waits_at_the_same_moment_travels_together(echo: Echo) -> None:
@@ -58,16 +61,42 @@ async def test_what_waits_at_the_same_moment_travels_together(echo: Echo) -> Non
     assert echo.batches == [["a", "b", "c"]]
 
 
-async def test_nobody_waits_for_company(echo: Echo) -> None:
+async def test_while_others_are_under_way_a_command_waits_for_them(echo: Echo) -> None:
+    gathering = gatherer(echo)
+    echo.gate.clear()
+    first = asked(gathering, "a")
+    await turns()
+    others = asked(gathering, "b", "c")
+    echo.gate.set()
+    assert await asyncio.gather(*first, *others) == ["a", "b", "c"]
+    assert echo.batches == [["a"], ["b", "c"]]
+    assert echo.most_at_once == 1
+
+
+async def test_but_not_for_long(echo: Echo) -> None:
     gathering = gatherer(echo)
     echo.gate.clear()
     first = asked(gathering, "a")
     await turns()
     second = asked(gathering, "b")
-    await turns()
+    async with asyncio.timeout(60):
+        while echo.at_once < 2:  # noqa: ASYNC110 - the loop's own clock is what is waited for
+            await asyncio.sleep(0)
     assert echo.batches == [["a"], ["b"]]
     echo.gate.set()
     assert await asyncio.gather(*first, *second) == ["a", "b"]
+
+
+async def test_a_full_batch_waits_for_nobody(echo: Echo) -> None:
+    gathering = gatherer(echo, most=2)
+    echo.gate.clear()
+    tasks = asked(gathering, "a")
+    await turns()
+    tasks += asked(gathering, "b", "c")
+    await turns()
+    assert echo.batches == [["a"], ["b", "c"]]
+    echo.gate.set()
+    assert await asyncio.gather(*tasks) == ["a", "b", "c"]
 
 
 async def test_batches_are_bounded_in_size_and_in_number(echo: Echo) -> None:

@@ -9,9 +9,9 @@ errors.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from inspect import get_annotations, iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from fastapi import HTTPException, params
 from fastapi.dependencies.models import Dependant
@@ -22,9 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .fastapi import load_session
-
-Direct = Callable[[Request, Any], Awaitable[Response]]
-"""Calls a handler with the request and what its JSON body holds."""
+from .session import Session
 
 _JSON = (b"application/json", b"application/json; charset=utf-8")
 _LIMITED = "starlette.max_body_size"  # the scope's key of a limit that FastAPI has an answer for
@@ -37,38 +35,47 @@ class DirectRoute(APIRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        call = direct(self.dependant)
-        if call is not None:
-            self.app = self.short_way(call)
+        if wants_little(self.dependant):
+            self.app = self._short_way(self.app)
 
-    def short_way(self, call: Direct) -> ASGIApp:
-        """The application that reads the body and calls the handler."""
-        general = self.app
-        wants_body = self.body_field is not None
+    def is_plain(self, scope: Scope) -> bool:
+        """Whether a request can go the short way; of any other FastAPI knows what to make."""
         provider = self.dependency_overrides_provider
+        overridden = provider is not None and provider.dependency_overrides
+        return not overridden and (self.body_field is None or _brings_json(scope))
 
+    async def read_body(self, request: Request) -> Any:
+        """The JSON body's value. Raises RequestValidationError or HTTPException (400), as FastAPI does."""
+        return None if self.body_field is None else await _json(request)
+
+    def _short_way(self, general: ASGIApp) -> ASGIApp:
+        handler = self.dependant.call
+        assert handler is not None  # noqa: S101 - it wants little
+        arguments_of = _arguments(self.dependant)
+        session_name = next((each.name for each in self.dependant.dependencies), None)
+
+        # All in one function: each coroutine round one that waits is gone through when that is resumed.
         async def short(scope: Scope, receive: Receive, send: Send) -> None:
-            if (provider and provider.dependency_overrides) or (wants_body and not _brings_json(scope)):
+            if not self.is_plain(scope):
                 await general(scope, receive, send)
                 return
             request = Request(scope, receive, send)
-            response = await call(request, await _json(request) if wants_body else None)
+            arguments = arguments_of(request, await self.read_body(request))
+            if session_name is not None:
+                arguments[session_name] = await cast(Session, request.session).load()
+            response: Response = await handler(**arguments)
             await response(scope, receive, send)
 
         return short
 
 
-def direct(dependant: Dependant) -> Direct | None:
-    """The short way to a handler; None when it wants more than that. Raises RequestValidationError."""
-    handler = dependant.call
-    if handler is None or not _wants_little(dependant) or not _answers(handler):
-        return None
-    session_name = next((each.name for each in dependant.dependencies), None)
+def _arguments(dependant: Dependant) -> Callable[[Request, Any], dict[str, Any]]:
+    """Makes a handler's arguments, but for the session, of a request and what its body holds."""
     request_name = dependant.request_param_name
     in_path = [(field.name, field.alias, field.validate) for field in dependant.path_params]
     in_body = [(field.name, field.validate) for field in dependant.body_params]
 
-    async def call(request: Request, body: Any) -> Response:
+    def arguments_of(request: Request, body: Any) -> dict[str, Any]:
         values: dict[str, Any] = {}
         errors: list[dict[str, Any]] = []
         for name, alias, validate in in_path:
@@ -81,15 +88,13 @@ def direct(dependant: Dependant) -> Direct | None:
             raise RequestValidationError(errors, body=body)
         if request_name is not None:
             values[request_name] = request
-        if session_name is not None:
-            values[session_name] = await load_session(request)
-        response: Response = await handler(**values)
-        return response
+        return values
 
-    return call
+    return arguments_of
 
 
-def _wants_little(dependant: Dependant) -> bool:
+def wants_little(dependant: Dependant) -> bool:
+    """Whether a handler can be called the short way."""
     elsewhere = (dependant.query_params, dependant.header_params, dependant.cookie_params)
     objects = (
         dependant.response_param_name,
@@ -100,7 +105,9 @@ def _wants_little(dependant: Dependant) -> bool:
     sessions = [each.call is load_session for each in dependant.dependencies]
     bodies = [_is_whole_body(field.field_info) for field in dependant.body_params]
     return (
-        not any(elsewhere)
+        dependant.call is not None
+        and _answers(dependant.call)
+        and not any(elsewhere)
         and not any(objects)
         and all(sessions)
         and all(bodies)

@@ -15,6 +15,7 @@ from .stores.base import Store
 
 T = TypeVar("T")
 P = ParamSpec("P")
+Answer = Coroutine[Any, Any, T]
 
 _PROBE_EVERY = 0.5  # seconds between two probes of a backend that hangs
 
@@ -22,7 +23,8 @@ _PROBE_EVERY = 0.5  # seconds between two probes of a backend that hangs
 class GuardedStore:
     """The operations of a store, each bounded by `timeout` seconds.
 
-    `on_change` is told when the breaker opens (True) and when it closes (False).
+    `on_change` is told when the breaker opens (True) and when it closes (False). What only passes an
+    operation on is no coroutine function: each of those is gone through again whenever it is resumed.
     """
 
     def __init__(
@@ -36,41 +38,41 @@ class GuardedStore:
         self._open_until: float | None = None  # event loop time of the next probe; None: calls go through
         self._probing = False
 
-    async def create(self, record: Record) -> Version | None:
+    def create(self, record: Record) -> Answer[Version | None]:
         """As the store's own."""
-        return await self._call(self.store.create, record)
+        return self._call(self.store.create, record)
 
-    async def load(self, key: str) -> Record | None:
+    def load(self, key: str) -> Answer[Record | None]:
         """As the store's own."""
-        return await self._call(self.store.load, key)
+        return self._call(self.store.load, key)
 
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
+    def save(self, record: Record, *, expected: Version) -> Answer[Version | None]:
         """As the store's own."""
-        return await self._call(self.store.save, record, expected=expected)
+        return self._call(self.store.save, record, expected=expected)
 
-    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+    def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> Answer[bool]:
         """As the store's own."""
-        return await self._call(
-            self.store.touch, key, expected=expected, last_used=last_used, expires=expires
-        )
+        return self._call(self.store.touch, key, expected=expected, last_used=last_used, expires=expires)
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    def delete(self, key: str, *, expected: Record | None = None) -> Answer[bool]:
         """As the store's own."""
-        return await self._call(self.store.delete, key, expected=expected)
+        return self._call(self.store.delete, key, expected=expected)
 
-    async def ping(self) -> None:
+    def ping(self) -> Answer[None]:
         """As the store's own."""
-        await self._call(self.store.ping)
+        return self._call(self.store.ping)
 
-    async def close(self) -> None:
+    def close(self) -> Answer[None]:
         """As the store's own."""
-        await self.store.close()
+        return self.store.close()
 
-    async def _call(
-        self, operation: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **named: P.kwargs
-    ) -> T:
-        if self._open_until is not None:
-            await self._probe()
+    def _call(self, operation: Callable[P, Answer[T]], *args: P.args, **named: P.kwargs) -> Answer[T]:
+        if self._open_until is None:
+            return self._bounded(operation(*args, **named))
+        return self._after_probe(operation, *args, **named)
+
+    async def _after_probe(self, operation: Callable[P, Answer[T]], *args: P.args, **named: P.kwargs) -> T:
+        await self._probe()
         return await self._bounded(operation(*args, **named))
 
     async def _probe(self) -> None:
@@ -83,7 +85,7 @@ class GuardedStore:
         finally:
             self._probing = False
 
-    async def _bounded(self, answer: Coroutine[Any, Any, T]) -> T:
+    async def _bounded(self, answer: Answer[T]) -> T:
         try:
             return await self._patience.wait_for(answer)
         except TimeoutError as error:

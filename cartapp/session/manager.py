@@ -140,7 +140,9 @@ class Visit:
     async def load(self, session: Session) -> None:
         """Fill the session; an id that the store does not know is forgotten, never adopted."""
         self._arrive()
-        record = await self._current(self._key) if self._key is not None else None
+        record = await self._read(self._key) if self._key is not None else None
+        if record is not None and record.user_id is not None and not await self._is_current(record):
+            record = None
         try:
             session.fill(record)
         except UnreadableRecord as error:
@@ -149,20 +151,18 @@ class Visit:
         if session.record is None:
             self._take(None)
 
-    async def _current(self, key: str) -> Record | None:
-        """The live record of a user who may still use it, or a retired marker."""
-        record = await self._read(key)
+    async def _is_current(self, record: Record) -> bool:
+        """Whether the user may still use it; if not, that is its end."""
         is_current = self._policy.is_current
-        if record is None or record.user_id is None or is_current is None:
-            return record
-        if await is_current(record.user_id, record.epoch):
-            return record
-        logger.info("Session %s ended: its user or epoch is no longer current", key)
-        if await self._store.delete(key, expected=record):
+        if is_current is None or record.user_id is None or await is_current(record.user_id, record.epoch):
+            return True
+        logger.info("Session %s ended: its user or epoch is no longer current", record.key)
+        if await self._store.delete(record.key, expected=record):
             await self._policy.hooks.deleted(record)
-        return None
+        return False
 
     async def _read(self, key: str) -> Record | None:
+        """The live record, or a retired marker."""
         try:
             record = await self._store.load(key)
         except UnreadableRecord as error:

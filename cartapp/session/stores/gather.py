@@ -1,19 +1,22 @@
 """Commands of many tasks, gathered: those that wait at the same moment travel together.
 
 A round trip costs far more in the client and in the kernel than in the server, so sending together what is
-waiting anyway multiplies what one process gets through. Nobody waits for company: a command leaves at the end
-of the event loop's turn in which it was given.
+waiting anyway multiplies what one process gets through. A command leaves at the end of the event loop's turn
+in which it was given; but while others are under way it waits for them to come back, for a millisecond at
+most (as in Nagle's algorithm, RFC 896).
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
+
+_HELD = 0.001  # seconds
 
 Answered = Callable[[object], None]
 """Takes the answers, in the order of the commands; a refusal is an exception given as an answer."""
@@ -60,17 +63,18 @@ class Gatherer(Generic[C]):
         self._timeout = timeout
         self._waiting: deque[_Asked[C]] = deque()
         self._batches: set[asyncio.Task[None]] = set()
-        self._called = False  # whether `_start` will run at the end of this turn of the loop
+        self._next_start: asyncio.Handle | None = None
 
-    async def ask(self, command: C) -> object:
+    def ask(self, command: C) -> Awaitable[object]:
         """The answer to a command; instead of raising, what went wrong is returned as an exception."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[object] = loop.create_future()
         self._waiting.append(_Asked(command, answer))
-        if not self._called and len(self._batches) < self._at_once:
-            self._called = True
-            loop.call_soon(self._start)
-        return await answer
+        if len(self._waiting) >= self._most:
+            self._start()
+        elif self._next_start is None:
+            self._next_start = loop.call_later(_HELD if self._batches else 0, self._start)
+        return answer
 
     async def close(self) -> None:
         """Stop what is under way; those who still wait get `Closed`."""
@@ -82,7 +86,9 @@ class Gatherer(Generic[C]):
         await asyncio.gather(*batches, return_exceptions=True)
 
     def _start(self) -> None:
-        self._called = False
+        if self._next_start is not None:
+            self._next_start.cancel()
+            self._next_start = None
         while self._waiting and len(self._batches) < self._at_once:
             if batch := self._next():
                 task = asyncio.get_running_loop().create_task(self._run(batch))

@@ -7,7 +7,7 @@ before it writes is a Lua script that touches this one key, so that it is one at
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
@@ -241,9 +241,9 @@ class RedisStore:
     async def _ask(self, *words: str | bytes | int) -> Any:
         return self._checked(await self._answer(Command(words)))
 
-    async def _answer(self, command: Command) -> object:
+    def _answer(self, command: Command) -> Awaitable[object]:
         """What the server answers; its refusals, and what kept it from answering, as exceptions."""
-        return await self._connection()[1].ask(command)
+        return self._connection()[1].ask(command)
 
     def _connection(self) -> tuple[Link, Gatherer[Command]]:
         """Made when first needed: in the process and the event loop that use it."""

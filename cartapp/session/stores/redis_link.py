@@ -16,7 +16,7 @@ from redis.asyncio.connection import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, SlotNotCoveredError
+from redis.exceptions import ResponseError, SlotNotCoveredError
 
 from .redis_url import Address
 
@@ -115,12 +115,11 @@ class PoolLink:
             # redis-py's own packing is Python. (The type that hiredis names is that of a tuple of one.)
             packed = [hiredis.pack_command(command.words) for command in commands]  # type: ignore[arg-type]
             await connection.send_packed_command(b"".join(packed))
-            # What `connection.read_response` does besides takes ten times as long as this.
-            parser = connection._parser
             for _ in commands:
-                answer = await parser.read_response()
-                if self._sentinels and isinstance(answer, ReadOnlyError):
-                    raise answer  # a master no longer: the sentinels know another for the next connection
+                try:
+                    answer = await connection.read_response()
+                except ResponseError as refusal:
+                    answer = refusal
                 answered(answer)
         except BaseException:
             # Answers may still be on their way, which the next user of the connection would take for its own.
