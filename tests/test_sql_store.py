@@ -165,6 +165,39 @@ async def test_several_processes_purge_at_once(url: str) -> None:
     await store.close()
 
 
+@pytest.mark.parametrize("url", ["postgresql", "mariadb"], indirect=True)
+async def test_purge_passes_over_a_row_that_somebody_holds(
+    store: SqlStore, url: str, clock: ManualClock
+) -> None:
+    used, *others = [make_record(clock.now, expires=clock.now + 1) for _ in range(10)]
+    for record in (used, *others):
+        await store.create(record)
+    is_held, release = threading.Event(), threading.Event()
+
+    def prolong(connection: Connection) -> None:
+        connection.execute(update(TABLE).where(TABLE.c.skey == used.key).values(expires=clock.now + 1000))
+        is_held.set()
+        assert release.wait(PATIENCE), "the purge has waited for this row"
+
+    async def hold() -> None:
+        """On an event loop of its own, which it may block."""
+        database = Database(url, timeout=PATIENCE)
+        try:
+            await database.run(prolong)
+        finally:
+            await database.close()
+
+    holding = asyncio.create_task(asyncio.to_thread(asyncio.run, hold()))
+    try:
+        assert await asyncio.to_thread(is_held.wait, PATIENCE)
+        assert await store.purge(clock.now + 1) == len(others)
+    finally:
+        release.set()
+        await holding
+    assert await store.purge(clock.now + 1) == 0
+    assert [found.key async for found in store.scan()] == [used.key]
+
+
 # -- transactions -------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,18 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVarTuple
 
-from sqlalchemy import URL, BigInteger, Connection, Engine, LargeBinary, Select, String, Unicode, make_url
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    Delete,
+    Engine,
+    LargeBinary,
+    Select,
+    String,
+    Unicode,
+    make_url,
+)
 from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -109,6 +120,10 @@ class Dialect(ABC):
     def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
         """The query so that it locks what it finds and passes over what others have locked, if it can."""
         return query.with_for_update(skip_locked=True)
+
+    def by_key(self, deletion: Delete) -> Delete:
+        """The deletion so that it finds its rows by their keys, and waits for no others."""
+        return deletion
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
@@ -228,6 +243,13 @@ class MySQL(Dialect):
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the server's error number."""
         return error.args[:1]
+
+    def by_key(self, deletion: Delete) -> Delete:
+        """See `Dialect.by_key`: InnoDB locks every row that it passes, and would often choose another way.
+
+        Only the form for several tables takes a hint; it names the table first.
+        """
+        return deletion.prefix_with(deletion.table.description).with_hint("FORCE INDEX (PRIMARY)")
 
     def words(self, error: BaseException) -> str:
         """See `Dialect.words`: after the number."""

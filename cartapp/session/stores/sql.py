@@ -113,6 +113,7 @@ class SqlStore:
         self._made = False  # the table, as far as this process knows
         self._making = asyncio.Lock()
         self._expired = database.dialect.skip_locked(_EXPIRED)
+        self._purge = database.dialect.by_key(_PURGE)
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`. Raises `UnsupportedValue` for a user id of more than 255 characters."""
@@ -191,7 +192,7 @@ class SqlStore:
         keys = connection.execute(self._expired, {"at": now}).scalars().all()
         if not keys:
             return 0, 0
-        return len(keys), connection.execute(_PURGE, {"keys": keys, "at": now}).rowcount
+        return len(keys), connection.execute(self._purge, {"keys": keys, "at": now}).rowcount
 
     # -- the table ----------------------------------------------------------------------------------------
 
