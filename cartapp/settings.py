@@ -49,8 +49,15 @@ _BACKEND_OF_SCHEME: Final[Mapping[str, Backend]] = {
 _PORTS: Final = {"redis": 6379, "valkey": 6379, "memcached": 11211, "mongodb": 27017}
 
 # What a session's data may take where the backend itself draws a line, a little below it: 1 MiB for a record
-# of the file store and for an item of memcached, 16 MiB for a document of MongoDB.
-_LARGEST: Final = {"file": 1_000_000, "memcached": 1_000_000, "mongodb": 16_000_000}
+# of the file store and for an item of memcached, 16 MiB for a document of MongoDB and, unless the server is
+# told otherwise, for a statement of MariaDB, in which a byte may take two.
+_LARGEST: Final = {
+    "file": 1_000_000,
+    "memcached": 1_000_000,
+    "mongodb": 16_000_000,
+    "mysql": 8_000_000,
+    "mariadb": 8_000_000,
+}
 
 
 class SettingsError(Exception):
@@ -124,7 +131,7 @@ class Settings(BaseModel):
     @property
     def backend(self) -> Backend:
         """The backend in force, also where `CART_SESSION_URL` names it."""
-        return _BACKEND_OF_SCHEME[urlsplit(self.store_url).scheme.partition("+")[0]]
+        return _BACKEND_OF_SCHEME[_scheme(self.store_url)]
 
     @property
     def store_url(self) -> str:
@@ -297,10 +304,11 @@ def _conflicts(settings: Settings) -> list[str]:
     sentences = []
     if settings.session_samesite == "None" and settings.session_secure is not True:
         sentences.append("CART_SESSION_SECURE must be true when CART_SESSION_SAMESITE is None.")
-    largest = _LARGEST.get(settings.backend, settings.session_max_bytes)
+    scheme = _scheme(settings.store_url)
+    largest = _LARGEST.get(scheme, settings.session_max_bytes)
     if settings.session_max_bytes > largest:
         sentences.append(
-            f"CART_SESSION_MAX_BYTES must be at most {largest} for {settings.backend}, "
+            f"CART_SESSION_MAX_BYTES must be at most {largest} for {scheme}, "
             f"not {settings.session_max_bytes}."
         )
     if settings.session_url:
@@ -318,6 +326,11 @@ def _conflicts(settings: Settings) -> list[str]:
             "CART_SESSION_URL must be mongodb://user:password@host/database instead."
         )
     return sentences
+
+
+def _scheme(url: str) -> str:
+    """The scheme without the driver's name or the kind of server."""
+    return urlsplit(url).scheme.partition("+")[0]
 
 
 def _url_of_parts(settings: Settings) -> str:

@@ -201,19 +201,26 @@ async def test_more_requests_than_connections_wait_and_do_not_fail(layer: Layer)
 
 
 @pytest.mark.parametrize(
-    ("place", "size"), [("file", 1_000_000), ("memcached", 1_000_000)], indirect=["place"]
+    ("place", "size"),
+    [
+        ("file", 1_000_000),
+        ("memcached", 1_000_000),
+        ("mongodb", 16_000_000),
+        ("database-mariadb", 8_000_000),
+    ],
+    indirect=["place"],
 )
 async def test_the_largest_session_that_the_settings_allow(
     store: Store, clock: ManualClock, size: int
 ) -> None:
-    encrypted = EncryptedStore(store, KeyRing(new_secret()))
-    record = make_record(clock.now, data=b"x" * size, user_id="u" * 255)
-    version = await encrypted.create(record)
-    assert version is not None
-    assert await encrypted.save(record, expected=version) is not None
-    loaded = await encrypted.load(record.key)
-    assert loaded is not None
-    assert loaded.data == record.data
+    for each in (store, EncryptedStore(store, KeyRing(new_secret()))):
+        record = make_record(clock.now, data=b'"' * size, user_id="u" * 255)
+        version = await each.create(record)
+        assert version is not None
+        assert await each.save(record, expected=version) is not None
+        loaded = await each.load(record.key)
+        assert loaded is not None
+        assert loaded.data == record.data
 
 
 # -- many ---------------------------------------------------------------------------------------------------

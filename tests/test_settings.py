@@ -1,5 +1,6 @@
 """Settings: where they come from, what they may be, and what is said of those that are wrong."""
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -245,12 +246,18 @@ def test_a_password_that_nobody_would_ask_for_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("url", "largest"),
-    [("file:///a", 1_000_000), ("memcached://a", 1_000_000), ("mongodb://a/b", 16_000_000)],
+    [
+        ("file:///a", 1_000_000),
+        ("memcached://a", 1_000_000),
+        ("mongodb://a/b", 16_000_000),
+        ("mysql://a/b", 8_000_000),
+        ("mariadb+asyncmy://a/b", 8_000_000),
+    ],
 )
 def test_a_session_is_not_larger_than_its_backend_takes(url: str, largest: int) -> None:
     assert load({"CART_SESSION_URL": url, "CART_SESSION_MAX_BYTES": str(largest)})
     assert refused(CART_SESSION_URL=url, CART_SESSION_MAX_BYTES=str(largest + 1)) == (
-        f"CART_SESSION_MAX_BYTES must be at most {largest} for {url.partition(':')[0]}, not {largest + 1}."
+        f"CART_SESSION_MAX_BYTES must be at most {largest} for {re.split('[+:]', url)[0]}, not {largest + 1}."
     )
 
 
