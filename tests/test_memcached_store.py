@@ -220,6 +220,23 @@ async def test_a_touch_between_load_and_save_is_no_conflict(
     assert await store.save(replace(seen, data=b"new"), expected=seen.version) is not None
 
 
+async def test_a_delete_spares_what_was_changed_since_it_was_loaded(
+    store: MemcachedStore, record: Record, clock: ManualClock
+) -> None:
+    await store.create(record)
+    seen = await store.load(record.key)
+    assert seen is not None
+    assert await store.touch(record.key, expected=seen.version, last_used=clock.now + 1, expires=seen.expires)
+    assert not await store.delete(record.key, expected=seen)
+    touched = await store.load(record.key)
+    assert touched is not None
+    assert await store.save(touched, expected=touched.version) is not None
+    assert not await store.delete(record.key, expected=touched)
+    saved = await store.load(record.key)
+    assert saved is not None
+    assert await store.delete(record.key, expected=saved)
+
+
 async def test_who_saw_a_record_that_was_made_anew_cannot_write_it(
     store: MemcachedStore, record: Record
 ) -> None:

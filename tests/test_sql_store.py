@@ -266,3 +266,72 @@ async def test_a_deadlock_is_tried_again(store: SqlStore, url: str, clock: Manua
         found = await store.load(key)
         assert found is not None
         assert found.epoch == 2
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_a_serialization_failure_is_tried_again(
+    store: SqlStore, database: Database, url: str, clock: ManualClock
+) -> None:
+    record = make_record(clock.now)
+    await store.create(record)
+    runs = []
+
+    async def write_first() -> None:
+        """On an event loop of its own, while the other one is blocked."""
+        other = Database(url, timeout=PATIENCE)
+        await other.execute(update(TABLE).values(epoch=10))
+        await other.close()
+
+    def work(connection: Connection) -> None:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        runs.append(epoch := connection.execute(select(TABLE.c.epoch)).scalar_one())
+        if len(runs) == 1:
+            between = threading.Thread(target=asyncio.run, args=(write_first(),))
+            between.start()
+            between.join()
+        connection.execute(update(TABLE).values(epoch=epoch + 1))
+
+    await database.run(work)
+    assert runs == [0, 10]
+    assert await store.load(record.key) == replace(record, version=1, epoch=11)
+
+
+@pytest.mark.parametrize("url", ["mariadb", "firebird"], indirect=True)
+async def test_a_row_that_is_held_for_long_is_tried_again(
+    store: SqlStore, database: Database, url: str, clock: ManualClock
+) -> None:
+    await store.create(make_record(clock.now))
+    is_held, release = threading.Event(), threading.Event()
+    runs: list[int] = []
+
+    def add_one(connection: Connection) -> None:
+        connection.execute(update(TABLE).values(epoch=TABLE.c.epoch + 1))
+
+    def hold(connection: Connection) -> None:
+        add_one(connection)
+        is_held.set()
+        release.wait(PATIENCE)
+
+    def work(connection: Connection) -> None:
+        runs.append(len(runs))
+        if len(runs) == 2:
+            release.set()
+        add_one(connection)
+
+    async def held() -> None:
+        """On an event loop of its own, which it may block."""
+        other = Database(url, timeout=PATIENCE)
+        await other.run(hold)
+        await other.close()
+
+    holding = asyncio.create_task(asyncio.to_thread(asyncio.run, held()))
+    waiting = Database(url, timeout=4)  # MariaDB ends a wait for a row after half of it
+    try:
+        assert await asyncio.to_thread(is_held.wait, PATIENCE)
+        await waiting.run(work)
+    finally:
+        release.set()
+        await holding
+        await waiting.close()
+    assert len(runs) >= 2
+    assert [row.epoch for row in await database.fetch(select(TABLE.c.epoch))] == [2]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import literal, select, text
+from sqlalchemy import Connection, Engine, event, literal, select, text, update
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
 from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store, pace
 from cartapp.session.stores.engine import Database
-from cartapp.session.stores.sql import SqlStore
+from cartapp.session.stores.sql import TABLE, SqlStore
 
 from .conftest import ManualClock
 from .kills import killed_at_random
@@ -156,6 +156,7 @@ async def test_a_folder_that_cannot_be_made_makes_the_store_unavailable(store: S
 async def test_readers_do_not_wait_for_a_writer(store: SqlStore, stored: Record, path: Path) -> None:
     with locked(path):
         saving = [asyncio.create_task(store.save(stored, expected=1)) for _ in range(20)]
+        await asyncio.sleep(0)  # they begin, and meet the lock
         assert await store.load(stored.key) == stored
         assert not any(task.done() for task in saving)
     assert sorted(await asyncio.gather(*saving), key=str) == [2, *[None] * 19]
@@ -182,6 +183,7 @@ async def test_a_cancelled_write_is_finished_or_not_begun(
 ) -> None:
     with locked(path):
         saving = [asyncio.create_task(store.save(stored, expected=1)) for _ in range(20)]
+        await asyncio.sleep(0)  # they begin, and meet the lock
         assert await store.load(stored.key) == stored
         for task in saving:
             task.cancel()
@@ -201,6 +203,42 @@ async def test_more_callers_than_threads_wait_and_do_not_fail(path: Path) -> Non
     assert [rows[0][0] for rows in asked] == list(range(500))
     await database.close()
     await database.close()
+
+
+async def test_a_purge_is_many_transactions(store: SqlStore, clock: ManualClock) -> None:
+    for _ in range(1100):
+        await store.create(make_record(clock.now, expires=clock.now + 1))
+    removed: list[int] = []
+
+    def note(_: Connection, cursor: sqlite3.Cursor, statement: str, *args: object) -> None:
+        if statement.startswith("DELETE"):
+            removed.append(cursor.rowcount)
+        if statement.startswith("BEGIN"):
+            removed.append(0)
+
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        assert await store.purge(clock.now + 1) == 1100
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+    assert removed == [0, 500, 0, 500, 0, 100]
+
+
+async def test_a_transaction_waits_before_it_reads_and_is_done_once(path: Path, stored: Record) -> None:
+    """One that reads first and locks later finds its snapshot out of date, and has to be done again."""
+    databases = [Database(f"sqlite:///{path}", timeout=20) for _ in range(3)]
+    runs: list[int] = []
+
+    def work(connection: Connection) -> None:
+        for _ in range(20):  # which gives others the time to write, if they could
+            (epoch,) = connection.execute(select(TABLE.c.epoch)).scalars()
+        runs.append(epoch)
+        connection.execute(update(TABLE).values(epoch=epoch + 1))
+
+    await asyncio.gather(*(database.run(work) for database in databases for _ in range(50)))
+    for database in databases:
+        await database.close()
+    assert runs == list(range(150))
 
 
 async def test_after_a_slow_step_threads_do_the_work(

@@ -107,6 +107,26 @@ async def test_after_stop_nothing_is_purged_until_it_is_started_again(clock: Man
     await sweeper.stop()
 
 
+async def test_no_pause_is_like_another(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses, sleep = [], asyncio.sleep
+
+    async def shortened(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    store = Watched(MemoryStore(clock=clock))
+    sweeper = Sweeper(store, every=300, clock=clock)
+    monkeypatch.setattr(asyncio, "sleep", shortened)
+    sweeper.start()
+    for _ in range(50):
+        await store.next()
+    await sweeper.stop()
+    assert all(150 <= pause <= 450 for pause in pauses)
+    assert len(set(pauses)) == len(pauses)
+    assert max(pauses) > 350
+    assert min(pauses) < 250
+
+
 async def test_a_mistake_in_a_store_is_not_hidden(clock: ManualClock) -> None:
     class Wrong:
         async def purge(self, now: int) -> int:

@@ -1,18 +1,21 @@
 """Copying sessions between stores: nobody is logged out, and doing it again is harmless."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import update
 
-from cartapp.session.record import Record, Version, key_of, new_id
+from cartapp.session.record import Record, Summary, Version, key_of, new_id
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.file import FileStore
 from cartapp.session.stores.memory import MemoryStore
-from cartapp.session.stores.sql import SqlStore
+from cartapp.session.stores.sql import TABLE, SqlStore
 from cartapp.session.transfer import copy_sessions
 from tests.conftest import ManualClock
 from tests.layer import Layer
+from tests.stores import make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +30,17 @@ class Interrupted(SqlStore):
         if self.left < 0:
             raise OSError("pulled the plug")
         return await super().create(record)
+
+
+class Renewed(MemoryStore):
+    """A source whose sessions get a new id right after they were listed."""
+
+    async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
+        async for summary in super().scan(user_id=user_id):
+            record = await self.load(summary.key)
+            assert record is not None
+            await self.save(replace(record, data=b""), expected=record.version)
+            yield summary
 
 
 async def test_sessions_move_with_expiry_and_user(clock: ManualClock, tmp_path: Path) -> None:
@@ -69,3 +83,30 @@ async def test_the_later_last_use_wins(clock: ManualClock) -> None:
         held = await store.load(key)
         assert held is not None
         assert held.data == b'{"new":1}'
+
+
+async def test_what_has_expired_or_is_unreadable_in_the_target_makes_way(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    source = MemoryStore(clock=clock)
+    database = Database(f"sqlite:///{tmp_path}/cart.db", timeout=20)
+    target = SqlStore(database, clock=clock)
+    records = [make_record(clock.now) for _ in range(2)]
+    for record in records:
+        await source.create(record)
+    await target.create(replace(records[0], expires=clock.now))
+    await target.create(records[1])
+    broken = update(TABLE).where(TABLE.c.skey == records[1].key).values(version="garbage")
+    assert await database.execute(broken) == 1
+    assert (await copy_sessions(source, target)).created == 2
+    for record in records:
+        assert await target.load(record.key) == replace(record, version=1)
+    await target.close()
+
+
+async def test_an_id_that_is_given_up_meanwhile_is_not_copied(clock: ManualClock) -> None:
+    source, target = Renewed(clock=clock), MemoryStore(clock=clock)
+    record = make_record(clock.now)
+    await source.create(record)
+    assert (await copy_sessions(source, target)).seen == 0
+    assert await target.load(record.key) is None
