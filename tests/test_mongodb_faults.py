@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import random
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 from msgspec.structs import replace
@@ -19,6 +21,7 @@ from .servers.mongodb import MongoServer, running
 from .servers.process import free_port
 from .servers.proxy import Proxy
 from .stores import make_record
+from .waiting import DEADLINE
 
 pytestmark = [
     pytest.mark.anyio,
@@ -159,3 +162,25 @@ async def test_answers_that_come_late(behind: Store, proxy: Proxy, record: Recor
 
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:
     await cancel_amid_answers(behind, proxy, (0, 100, 5000))
+
+
+async def test_callers_that_give_up_leave_the_driver_usable(server: MongoServer) -> None:
+    """Cancelled at the wrong moment, PyMongo's own operations would keep the lock of its pool for good."""
+    store = open_store(server.url, timeout=0.05)
+
+    async def begin_and_look() -> None:
+        record = make_record(now())
+        with suppress(StoreUnavailable):
+            await store.create(record)
+            await store.load(record.key)
+
+    under_way: set[asyncio.Task[None]] = set()
+    for _ in range(100):
+        under_way |= {asyncio.create_task(begin_and_look()) for _ in range(random.choice((1, 20, 100)))}
+        for task in random.sample(list(under_way), len(under_way) // 3):
+            task.cancel()
+        _, under_way = await asyncio.wait(under_way, timeout=random.uniform(0, 0.1))
+    if under_way:
+        _, under_way = await asyncio.wait(under_way, timeout=DEADLINE)
+    assert not under_way
+    await store.close()

@@ -4,11 +4,12 @@ A record is one document, with the key as its `_id`. Every change is one update 
 version, which MongoDB does atomically on the document; none of them inserts.
 """
 
+import asyncio
 import logging
 import warnings
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
@@ -20,6 +21,8 @@ from ..errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Summary, Version, new_version, now
 from .mongodb_errors import Failure, reason_of
 from .mongodb_url import Address
+
+T = TypeVar("T")
 
 logger = logging.getLogger("cartapp.session")
 
@@ -61,6 +64,7 @@ class MongoStore:
             address.collection, codec_options=options, read_preference=ReadPreference.PRIMARY
         )
         self._has_indexes = False
+        self._running: set[asyncio.Task[Any]] = set()
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -71,10 +75,10 @@ class MongoStore:
         document = {"_id": record.key, **_document(record, version)}
         with self._explained():
             try:
-                await self._sessions.insert_one(document)
+                await self._whole(self._sessions.insert_one(document))
             except DuplicateKeyError:
                 expired = {"_id": record.key, "expires": {"$lte": self._now()}}
-                replaced = await self._sessions.replace_one(expired, document)
+                replaced = await self._whole(self._sessions.replace_one(expired, document))
                 return version if replaced.matched_count else None
         return version
 
@@ -83,7 +87,7 @@ class MongoStore:
         # So, and not with `$gt`, which would not find a document whose expiry is no date.
         live = {"_id": key, "expires": {"$not": {"$lte": self._now()}}}
         with self._explained():
-            document = await self._sessions.find_one(live)
+            document = await self._whole(self._sessions.find_one(live))
         return None if document is None else _record(document)
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
@@ -103,16 +107,18 @@ class MongoStore:
         if expected is not None:
             document |= {"version": expected.version, "last_used": DatetimeMS(expected.last_used)}
         with self._explained():
-            return (await self._sessions.delete_one(document)).deleted_count > 0
+            return (await self._whole(self._sessions.delete_one(document))).deleted_count > 0
 
     async def ping(self) -> None:
         """See `Store.ping`."""
         with self._explained():
-            await self._client.admin.command("ping")
+            await self._whole(self._client.admin.command("ping"))
 
     async def close(self) -> None:
         """See `Store.close`."""
         await self._client.close()
+        if self._running:
+            await asyncio.wait(self._running)
 
     # -- listing and purging ------------------------------------------------------------------------------
 
@@ -135,23 +141,23 @@ class MongoStore:
         removed = 0
         with self._explained():
             while True:
-                found = await self._sessions.find(expired, {"_id": 1}, limit=_BATCH).to_list()
+                found = await self._whole(self._sessions.find(expired, {"_id": 1}, limit=_BATCH).to_list())
                 if not found:
                     return removed
                 these = {"_id": {"$in": [document["_id"] for document in found]}, **expired}
-                removed += (await self._sessions.delete_many(these)).deleted_count
+                removed += (await self._whole(self._sessions.delete_many(these))).deleted_count
 
     async def count_expired(self, now: int) -> int:
         """See `Countable.count_expired`."""
         with self._explained():
-            return await self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}})
+            return await self._whole(self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}}))
 
     # -- inside -------------------------------------------------------------------------------------------
 
     async def _update(self, key: str, expected: Version, changes: Mapping[str, Any]) -> bool:
         live = {"_id": key, "version": expected, "expires": {"$gt": self._now()}}
         with self._explained():
-            return (await self._sessions.update_one(live, {"$set": changes})).matched_count > 0
+            return (await self._whole(self._sessions.update_one(live, {"$set": changes}))).matched_count > 0
 
     async def _make_indexes(self) -> None:
         """Make them when this process stores its first record; elsewhere they may be there already."""
@@ -173,13 +179,29 @@ class MongoStore:
         """Returns why the server refuses that, if it does: it can be used without."""
         with self._explained():
             try:
-                await self._sessions.create_index(field, **options)
+                await self._whole(self._sessions.create_index(field, **options))
             except OperationFailure as error:
                 return reason_of(error)
         return None
 
     def _now(self) -> DatetimeMS:
         return DatetimeMS(self._clock())
+
+    async def _whole(self, operation: Coroutine[Any, Any, T]) -> T:
+        """What the driver answers.
+
+        When nobody waits for that any more, the operation still goes on until the driver's own time-outs end
+        it: cancelled at the wrong moment it would leave the lock of the driver's pool held for good.
+        """
+        task = asyncio.create_task(operation)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits has it; nobody else shall hear of it
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
