@@ -10,6 +10,7 @@ import pytest
 
 from .databases import DATABASES, SERVERS, emptied
 from .running import ROOT, bare
+from .servers.mongodb import MongoServer
 from .stores import REDIS, with_prefix
 
 Settings = dict[str, str]
@@ -37,6 +38,12 @@ def _at(fixture: str) -> Choose:
     return lambda request: {"CART_SESSION_URL": request.getfixturevalue(fixture).url}
 
 
+def _mongodb(request: pytest.FixtureRequest) -> Settings:
+    server: MongoServer = request.getfixturevalue("mongodb_server")
+    server.empty()
+    return {"CART_SESSION_URL": server.url}
+
+
 def _redis(fixture: str) -> Choose:
     return lambda request: {"CART_SESSION_URL": with_prefix(request.getfixturevalue(fixture).url)}
 
@@ -56,7 +63,7 @@ SHARED: dict[str, Choose] = {
     "file": _named("file"),
     **{name: _redis(fixture) for name, fixture in REDIS.items()},
     "memcached": _at("memcached_server"),
-    "mongodb": _at("mongodb_server"),
+    "mongodb": _mongodb,
     **{f"database-{name}": _database(name) for name in DATABASES},
 }
 """For each backend that several processes can share, how to choose it; `request` gives it its server."""

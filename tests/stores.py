@@ -69,8 +69,7 @@ def _redis(fixture: str) -> Callable[[pytest.FixtureRequest, Clock], Open]:
 
 def _mongodb(request: pytest.FixtureRequest, clock: Clock) -> Open:
     server = request.getfixturevalue("mongodb_server")
-    with server.client() as client:
-        client.drop_database("cart")
+    server.empty()
     return lambda: open_store(server.url, clock=clock, timeout=PATIENCE)
 
 

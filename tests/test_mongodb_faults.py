@@ -48,8 +48,7 @@ def own_server() -> Iterator[MongoServer]:
 
 @pytest.fixture
 def server(own_server: MongoServer) -> MongoServer:
-    with own_server.client() as client:
-        client.drop_database("cart")  # FerretDB looks at everything that is there
+    own_server.empty()
     return own_server
 
 

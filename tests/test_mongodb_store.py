@@ -30,8 +30,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def sessions(mongodb_server: MongoServer) -> Iterator[Collection[dict[str, Any]]]:
     """The empty collection in which the store keeps its records, on a connection of its own."""
+    mongodb_server.empty()
     with mongodb_server.client() as client:
-        client.drop_database("cart")
         yield client["cart"]["sessions"]
 
 

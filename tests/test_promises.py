@@ -221,6 +221,7 @@ async def test_the_largest_session_that_the_settings_allow(
         loaded = await each.load(record.key)
         assert loaded is not None
         assert loaded.data == record.data
+        assert await each.delete(record.key)  # which is much for those that come after
 
 
 # -- many ---------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class MongoServer:
         with MongoClient[dict[str, Any]](self.url, serverSelectionTimeoutMS=10_000) as client:
             yield client
 
+    def empty(self) -> None:
+        """Drop the sessions; FerretDB looks at everything that is there."""
+        with self.client() as client:
+            client.drop_database("cart")
+
     def operations(self) -> int:
         """How many commands it was given that read or change documents, by its own count."""
         with self.client() as client:
