@@ -7,10 +7,20 @@ from typing import NoReturn
 
 import pytest
 
+_SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers lie, but which is not in everybody's PATH
 
-def require(name: str, hint: str) -> None:
-    """Skip the test when there is neither a program nor a package `name`; `hint` says how to get it."""
-    if which(name) is None and find_spec(name) is None:
+
+def program(name: str, hint: str) -> str:
+    """The path of a program; without it the test is skipped, and `hint` says how to get it."""
+    found = which(name) or which(name, path=_SYSTEM)
+    if found is None:
+        unmet(name, f"{name} is not installed: {hint}")
+    return found
+
+
+def require_package(name: str, hint: str) -> None:
+    """The same for a Python package."""
+    if find_spec(name) is None:
         unmet(name, f"{name} is not installed: {hint}")
 
 

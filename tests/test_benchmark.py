@@ -15,7 +15,7 @@ from benchmarks import page, registry, report, steady, targets, visitors
 from benchmarks.__main__ import choose, options
 from benchmarks.registry import ENDPOINTS, GET, GROUPS, PUT
 from benchmarks.wrk import BenchmarkError, Measured
-from tests.needs import require
+from tests.needs import program
 from tests.running import ROOT
 from tests.servers.process import Server, accepts, free_port
 
@@ -212,7 +212,7 @@ def test_a_start_page_is_weighed_with_styles_and_scripts_but_no_pictures() -> No
 
 
 def test_a_glance_at_the_layer_and_without_it() -> None:
-    require("wrk", "apt-get install wrk")
+    program("wrk", "apt-get install wrk")
     words = ("cartapp.session, memory", "taken out", "bare ASGI")
     arguments = ["--quick", "--group", "memory", *(part for word in words for part in ("--only", word))]
     done = subprocess.run(

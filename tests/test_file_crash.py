@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from cartapp.session.record import Record
 from cartapp.session.stores.file import FileStore
 
-from .needs import require, unmet
+from .needs import program, unmet
 from .stores import HOUR, files_in, make_record
 from .waiting import DEADLINE
 from .workers import UNAVAILABLE, one_operation, processes
@@ -62,7 +62,7 @@ class Traced:
 
 @pytest.fixture(scope="module", autouse=True)
 def strace() -> None:
-    require("strace", "apt-get install strace")
+    program("strace", "apt-get install strace")
 
 
 @contextmanager

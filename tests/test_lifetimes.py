@@ -46,18 +46,6 @@ async def test_keep_alive_is_stored_once_in_a_tenth(clock: ManualClock) -> None:
     assert session.last_used_at.timestamp() * 1000 == clock()
 
 
-async def test_the_absolute_lifetime_ends_a_used_session(clock: ManualClock) -> None:
-    layer = Layer(MemoryStore(clock=clock), clock, Policy(ttl=100, max_age=1000))
-    cookie = await layer.begin(a=1)
-    for _use in range(19):
-        clock.advance(50)
-        session, _ = await layer.visit(cookie)
-        assert session == {"a": 1}
-        await session.save()
-    clock.advance(50)
-    assert await layer.read(cookie) == {}
-
-
 async def test_regenerate_does_not_prolong_the_absolute_lifetime(layer: Layer, clock: ManualClock) -> None:
     cookie = await layer.begin(a=1)
     session, visit = await layer.visit(cookie)

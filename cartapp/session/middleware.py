@@ -194,7 +194,6 @@ class SessionMiddleware:
 class _Exchange:
     """One request and its answer."""
 
-    started = False
     _answered = False
 
     def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,7 +226,7 @@ class _Exchange:
         if self._answered or (starts and self._is_used()):
             return self._forward(message)
         if starts:
-            self._begin()
+            self._visit.can_set_cookie = False
         return self._send(message)
 
     async def _forward(self, message: Message) -> None:
@@ -239,12 +238,13 @@ class _Exchange:
             await self.answer(error)
             return
         self._add_headers(message)
-        self._begin()
+        self._visit.can_set_cookie = False
         await self._send(message)
 
-    def _begin(self) -> None:
-        self.started = True
-        self._visit.can_set_cookie = False
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun, so that it can say nothing else any more."""
+        return not self._visit.can_set_cookie
 
     def _is_used(self) -> bool:
         return self.session.loaded or self.session.accessed or self._layer.policy.eager

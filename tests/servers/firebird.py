@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import require
+from tests.needs import program
 from tests.servers.process import Server, accepts, free_port, temporary_folder, unprivileged
 from tests.servers.sql import PASSWORD, SqlServer, prepared, url
 
@@ -30,7 +30,7 @@ CREATE DATABASE 'cart.fdb' DEFAULT CHARACTER SET UTF8;
 
 @pytest.fixture(scope="session")
 def firebird_server() -> Iterator[SqlServer]:
-    require("firebird", "apt-get install firebird3.0-server")
+    firebird = program("firebird", "apt-get install firebird3.0-server")
     user, port = unprivileged("firebird"), free_port()
     with temporary_folder(user) as folder:
         for part in PARTS:
@@ -42,5 +42,5 @@ def firebird_server() -> Iterator[SqlServer]:
         # Only a power cut could lose something; the tests kill processes.
         prepared(["gfix", "-user", "SYSDBA", "-write", "async", "cart.fdb"], user, folder, **env)
         ready = lambda: accepts(port)  # noqa: E731
-        with Server(["firebird"], folder=folder, ready=ready, user=user, env=env) as server:
+        with Server([firebird], folder=folder, ready=ready, user=user, env=env) as server:
             yield SqlServer(url("firebird", "SYSDBA", port, f"{folder}/cart.fdb"), server)

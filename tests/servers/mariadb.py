@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.needs import require
+from tests.needs import program
 from tests.servers.process import Server, accepts, free_port, temporary_folder, unprivileged
 from tests.servers.sql import PASSWORD, SqlServer, prepared, url
 
@@ -17,7 +17,7 @@ GRANT ALL ON cart.* TO cart@'127.0.0.1';
 
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[SqlServer]:
-    require("mariadbd", "apt-get install mariadb-server")
+    mariadbd = program("mariadbd", "apt-get install mariadb-server")
     user, port = unprivileged("mysql"), free_port()
     # A starting server clears its temporary folder of what others left there: each needs one of its own.
     with temporary_folder(user) as folder, temporary_folder(user) as tmpdir:
@@ -25,7 +25,7 @@ def mariadb_server() -> Iterator[SqlServer]:
         files = ("--no-defaults", f"--datadir={folder}/data", f"--tmpdir={tmpdir}")
         prepared(["mariadb-install-db", *files, "--skip-test-db"], user, folder)
         command = [
-            "mariadbd",
+            mariadbd,
             *files,
             f"--port={port}",
             "--bind-address=127.0.0.1",

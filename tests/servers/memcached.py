@@ -4,11 +4,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from shutil import which
 
 import pytest
 
-from tests.needs import unmet
+from tests.needs import program
 from tests.servers.process import Server, accepts, free_port, temporary_folder, unprivileged
 
 
@@ -48,11 +47,10 @@ class MemcachedServer:
 @contextmanager
 def running(*options: str, port: int | None = None) -> Iterator[MemcachedServer]:
     """A server with these command line options; the test ends when there is no memcached."""
-    if which("memcached") is None:
-        unmet("memcached", "memcached is not installed: apt-get install memcached")
+    memcached = program("memcached", "apt-get install memcached")
     port = port or free_port()
     user = unprivileged("nobody")  # which it changes to by itself
-    command = ["memcached", f"--port={port}", "--listen=127.0.0.1", "--udp-port=0", *options]
+    command = [memcached, f"--port={port}", "--listen=127.0.0.1", "--udp-port=0", *options]
     with (
         temporary_folder() as folder,
         Server(

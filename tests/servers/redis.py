@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.needs import unmet
+from tests.needs import program
 from tests.servers.process import Server, free_port, temporary_folder
 from tests.waiting import wait_for
 
@@ -37,10 +36,7 @@ _SLOTS = ((0, 5460), (5461, 10922), (10923, 16383))  # of the three masters of a
 
 def redis_binary() -> Path:
     """The path of `redis-server`; without one the test ends here."""
-    found = which("redis-server")
-    if found is None:
-        unmet("redis-server", "redis-server is not installed: apt-get install redis-server")
-    return Path(found)
+    return Path(program("redis-server", "apt-get install redis-server"))
 
 
 @dataclass(frozen=True)

