@@ -143,7 +143,8 @@ async def crowd(shop: Shop, *, keeps: Keeps, shoppers: int = 8) -> AsyncIterator
     """Browsers that come until the block ends; then each one's cart is looked at."""
     async with shop.client() as stranger, shop.client() as member:
         user = {"email": f"{new_id()}@example.com", "name": "Ada", "password": "a long phrase of mine"}
-        assert (await member.post("/register", json=user)).status_code == 201
+        answer = await member.post("/register", json=user)
+        assert answer.status_code == 201, (answer.text, shop.server.output)
         running = Crowd([Shopper(shop.client(), keeps) for _ in range(shoppers)])
         onlooker = Onlooker(stranger, member, keeps)
         everybody = [(shopper.come, 0.005) for shopper in running.shoppers]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import make_url
+from sqlalchemy import Connection, func, literal, make_url, select
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.guard import GuardedStore
@@ -107,6 +107,32 @@ async def test_a_new_connection_to_a_server_that_hangs_is_given_up(running: SqlS
     assert all(isinstance(task.exception(), StoreUnavailable) for task in loading)
     async with asyncio.timeout(DEADLINE):
         await other.close()
+
+
+async def test_work_that_finds_its_connection_lost_is_done_on_a_new_one(running: SqlServer) -> None:
+    database = Database(running.url)
+    assert await database.run(asked) == 1
+    await asyncio.to_thread(running.server.restart)
+    assert await database.run(asked) == 1
+    await database.close()
+
+
+async def test_work_whose_connection_was_lost_as_it_committed_is_not_done_twice(running: SqlServer) -> None:
+    def work(connection: Connection) -> None:
+        done.append(asked(connection))
+        running.server.restart()
+
+    done: list[int] = []
+    database = Database(running.url)
+    with pytest.raises(StoreUnavailable):
+        await database.run(work)
+    assert done == [1]
+    await database.close()
+
+
+def asked(connection: Connection) -> int:
+    """One statement, whose answer is 1."""
+    return connection.execute(select(func.count()).select_from(select(literal(1)).subquery())).scalar_one()
 
 
 async def test_a_restart_under_load_loses_no_answered_write(running: SqlServer, store: SqlStore) -> None:

@@ -66,6 +66,9 @@ class Dialect(ABC):
     """Codes of errors after which the engine has rolled back, and the same may succeed when tried again."""
     autocommit: ClassVar[bool] = True
     """Whether a single statement can be a transaction of its own, which spares round trips."""
+    begin: ClassVar[str] = "BEGIN"
+    """What a transaction of several statements begins with; it is to read only what others have committed."""
+    rollback: ClassVar[str] = "ROLLBACK"
     embedded: ClassVar[bool] = False
     """Whether the engine is a library in this process, and lets one writer go on at a time."""
 
@@ -127,11 +130,23 @@ class Dialect(ABC):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
-        """A transaction of several statements. Without autocommit `prepare` has said how it is isolated."""
-        if self.autocommit:
-            connection.execution_options(isolation_level="READ COMMITTED")
-        with connection.begin():
+        """A transaction of several statements, done wholly or not at all."""
+        connection.exec_driver_sql(self.begin)
+        try:
             yield
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+
+    def _roll_back(self, connection: Connection) -> None:
+        """End a transaction that failed; a connection that still has one must not go back to the pool."""
+        if connection.invalidated:
+            return
+        try:
+            connection.exec_driver_sql(self.rollback)
+        except DBAPIError as error:
+            connection.invalidate(error)
 
 
 class SQLite(Dialect):
@@ -146,6 +161,7 @@ class SQLite(Dialect):
     driver = "pysqlite"
     instead: ClassVar = {"aiosqlite": "pysqlite"}
     transient = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
+    begin = "BEGIN IMMEDIATE"  # takes the write lock; asking for it later can fail
     embedded = True
     _creating = threading.Lock()
 
@@ -198,13 +214,6 @@ class SQLite(Dialect):
         """See `Dialect.codes`: the primary result code."""
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF,)
 
-    @contextmanager
-    def transaction(self, connection: Connection) -> Iterator[None]:
-        """See `Dialect.transaction`. It has the write lock from its beginning: asking later can fail."""
-        with connection.begin():
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            yield
-
 
 class PostgreSQL(Dialect):
     """asyncpg."""
@@ -214,6 +223,7 @@ class PostgreSQL(Dialect):
     driver = "asyncpg"
     instead: ClassVar = {"psycopg": "psycopg_async"}
     transient = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
@@ -244,6 +254,12 @@ class MySQL(Dialect):
         """See `Dialect.codes`: the server's error number."""
         return error.args[:1]
 
+    def prepare(self, connection: Any) -> None:
+        """See `Dialect.prepare`; the default, `REPEATABLE READ`, locks what others want to add to."""
+        cursor = connection.cursor()
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.close()
+
     def by_key(self, deletion: Delete) -> Delete:
         """See `Dialect.by_key`: InnoDB locks every row that it passes, and would often choose another way.
 
@@ -270,6 +286,8 @@ class SQLServer(Dialect):
     extra = "mssql"
     driver = "mssqlpython"
     transient = frozenset({"Serialization failure", "40001"})  # of mssql-python, and of pyodbc
+    begin = "BEGIN TRANSACTION"
+    rollback = "IF @@TRANCOUNT > 0 ROLLBACK"  # a deadlock's victim has none any more
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
@@ -343,6 +361,12 @@ class Firebird(Dialect):
     def duplicate(self, error: BaseException) -> bool:
         """See `Dialect.duplicate`; the driver raises no `IntegrityError`."""
         return getattr(error, "sqlcode", None) == -803
+
+    @contextmanager
+    def transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.transaction`; the driver begins one by itself, as `prepare` said."""
+        with connection.begin():
+            yield
 
     def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
         """See `Dialect.skip_locked`; Firebird has it from version 5 on."""

@@ -4,6 +4,8 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event
@@ -33,7 +35,8 @@ _LAST_RESORT = 30.0  # seconds after which a connection is given up that nobody 
 class Database:
     """One database for a process. It connects when first used, on the event loop that uses it.
 
-    `pool_size` is the number of connections; whoever finds none free waits up to `timeout` seconds.
+    `pool_size` is the number of connections; whoever finds none free waits up to `timeout` seconds. Work that
+    only now shows that its connection was lost, and can have changed nothing yet, is done on a new one.
     SQLAlchemy's `IntegrityError` passes; every other error of the driver becomes `StoreUnavailable`.
 
     Raises `InvalidStoreURL`, and `MissingDriver` with the line that installs it.
@@ -50,30 +53,31 @@ class Database:
         return dialect_of(url, self._timeout).url == self.dialect.url
 
     async def fetch(self, statement: Executable, values: Values | None = None) -> Rows:
-        """The rows of one query that finds a few.
-
-        As with `read`, it is asked again when only now it shows that the connection was lost.
-        """
+        """The rows of one query that finds a few."""
 
         def query(connection: Connection) -> Rows:
             return connection.execute(statement, values).all()
 
-        return await self._attempts(lambda: self._runner.run(query, writes=False, brief=True), reads=True)
+        return await self._attempts(lambda _: self._runner.run(query, writes=False, brief=True))
 
     async def read(self, work: Work[T]) -> T:
         """Do any queries, and return what `work` returns."""
-        return await self._attempts(lambda: self._runner.run(work, writes=False, brief=False), reads=True)
+        return await self._attempts(lambda _: self._runner.run(work, writes=False, brief=False))
 
     async def execute(self, statement: Executable, values: Values | None = None) -> int:
         """Change a few rows by one statement, a transaction of its own, and return how many it found."""
 
-        def write(connection: Connection) -> int:
+        def write(connection: Connection, progress: _Progress) -> int:
+            progress.commits = self.dialect.autocommit
             rows = connection.execute(statement, values).rowcount
             if not self.dialect.autocommit:
+                progress.commits = True
                 connection.commit()
             return rows
 
-        return await self._attempts(lambda: self._runner.run(write, writes=True, brief=True))
+        return await self._attempts(
+            lambda progress: self._runner.run(partial(write, progress=progress), writes=True, brief=True)
+        )
 
     async def run(self, work: Work[T], *, limit: float | None = _LAST_RESORT) -> T:
         """Do several statements in one transaction and return what `work` returns.
@@ -83,12 +87,17 @@ class Database:
         may take any time, and wait as long for others that do the same.
         """
 
-        def transaction(connection: Connection) -> T:
+        def transaction(connection: Connection, progress: _Progress) -> T:
             with self.dialect.transaction(connection):
-                return work(connection)
+                result = work(connection)
+                progress.commits = True
+            return result
 
         return await self._attempts(
-            lambda: self._runner.run(transaction, writes=True, brief=False), limit=limit
+            lambda progress: self._runner.run(
+                partial(transaction, progress=progress), writes=True, brief=False
+            ),
+            limit=limit,
         )
 
     async def close(self) -> None:
@@ -98,16 +107,17 @@ class Database:
 
     async def _attempts(
         self,
-        attempt: Callable[[], Awaitable[T]],
+        attempt: Callable[["_Progress"], Awaitable[T]],
         *,
-        reads: bool = False,
         limit: float | None = _LAST_RESORT,
     ) -> T:
         deadline = asyncio.get_running_loop().time() + self._timeout if limit is not None else math.inf
+        was_lost = False
         for number in range(1, _ATTEMPTS + 1):
+            progress = _Progress()
             try:
                 async with asyncio.timeout(limit):
-                    return await attempt()
+                    return await attempt(progress)
             except IntegrityError:
                 raise
             except (DBAPIError, PoolTimeout, OSError) as error:
@@ -115,15 +125,16 @@ class Database:
                     raise IntegrityError(None, None, cause) from error
                 pause = random.uniform(0, min(0.005 * 2**number, _LONGEST_PAUSE))  # noqa: S311
                 late = asyncio.get_running_loop().time() + pause > deadline
-                if late or number == _ATTEMPTS or not self._may_try_again(error, reads):
+                lost = isinstance(error, DBAPIError) and error.connection_invalidated
+                may_try_again = self._is_transient(error) or (lost and not was_lost and not progress.commits)
+                if late or number == _ATTEMPTS or not may_try_again:
                     raise self._unavailable(error) from error
+                was_lost = was_lost or lost
             await asyncio.sleep(pause)
         raise AssertionError("The last attempt has returned or raised.")
 
-    def _may_try_again(self, error: Exception, reads: bool) -> bool:
-        if not isinstance(error, DBAPIError):
-            return False
-        return self.dialect.is_transient(error) or (reads and error.connection_invalidated)
+    def _is_transient(self, error: Exception) -> bool:
+        return isinstance(error, DBAPIError) and self.dialect.is_transient(error)
 
     def _unavailable(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self.dialect.place} cannot be used: {self._reason(error)}.")
@@ -134,6 +145,14 @@ class Database:
         cause = _cause(error)
         words = self.dialect.words(cause) if cause else getattr(error, "strerror", None) or str(error)
         return _without_password(words.strip() or type(cause or error).__name__, self.dialect)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Of one attempt at changing something."""
+
+    commits: bool = False
+    """Whether, from here on, the change may be there though no answer comes."""
 
 
 def _cause(error: Exception) -> BaseException | None:
