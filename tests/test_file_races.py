@@ -85,7 +85,7 @@ async def test_a_lock_ends_though_a_forked_process_has_its_descriptor(
     store: FileStore, folder: Path, stored: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shard, "LOCK_WAIT", 0.01)
-    with shard.Shard.locked(file_of(folder, stored).parent) as locked:
+    with shard.LockedShard(file_of(folder, stored).parent) as locked:
         inherited = os.dup(locked.folder)  # shares the lock as the descriptor in a forked process does
     assert await store.save(stored, expected=1) == 2
     os.close(inherited)

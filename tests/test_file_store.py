@@ -268,6 +268,15 @@ async def test_purge_opens_only_files_whose_mtime_has_passed(
     assert path.exists()
 
 
+async def test_reading_makes_the_disk_write_nothing(store: FileStore, folder: Path, stored: Record) -> None:
+    if not os.statvfs(folder).f_flag & getattr(os, "ST_RELATIME", 0):
+        pytest.skip("this wants a file system mounted with relatime, which is Linux's default")
+    path = file_of(folder, stored)
+    before = path.stat().st_atime_ns
+    assert await store.load(stored.key) == stored
+    assert path.stat().st_atime_ns == before
+
+
 async def test_purge_believes_the_record_and_not_the_mtime_of_a_restored_backup(
     store: FileStore, folder: Path, stored: Record, clock: ManualClock
 ) -> None:

@@ -16,7 +16,7 @@ from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Summary, Version, now, summary_of
 from . import shard
 from .pace import Pace
-from .shard import Shard
+from .shard import LockedShard, Shard
 
 logger = logging.getLogger("cartapp.session")
 
@@ -146,12 +146,12 @@ class FileStore:
     # -- one record: each of these is one atomic step ------------------------------------------------------
 
     def _load(self, key: str) -> Record | None:
-        with suppress(FileNotFoundError), Shard.opened(self._place(key)) as folder:
+        with suppress(FileNotFoundError), Shard(self._place(key)) as folder:
             return self._live(folder, key)
         return None
 
     def _load_locked(self, key: str) -> Record | None:
-        with suppress(FileNotFoundError), Shard.locked(self._place(key)) as folder:
+        with suppress(FileNotFoundError), LockedShard(self._place(key)) as folder:
             return self._live(folder, key)
         return None
 
@@ -163,7 +163,7 @@ class FileStore:
             return self._insert(wait, record)
 
     def _insert(self, wait: bool, record: Record) -> int | None:
-        with suppress(UnreadableRecord), Shard.locked(self._place(record.key), wait) as folder:
+        with suppress(UnreadableRecord), LockedShard(self._place(record.key), wait) as folder:
             if self._live(folder, record.key) is None:
                 return folder.write(record, version=1)
         return None
@@ -171,7 +171,7 @@ class FileStore:
     def _save(self, wait: bool, record: Record, expected: Version) -> int | None:
         with (
             suppress(FileNotFoundError, UnreadableRecord),
-            Shard.locked(self._place(record.key), wait) as folder,
+            LockedShard(self._place(record.key), wait) as folder,
         ):
             return folder.change(
                 record.key,
@@ -180,7 +180,7 @@ class FileStore:
         return None
 
     def _touch(self, wait: bool, key: str, expected: Version, last_used: int, expires: int) -> bool:
-        with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(key), wait) as folder:
+        with suppress(FileNotFoundError, UnreadableRecord), LockedShard(self._place(key), wait) as folder:
             touched = folder.change(
                 key,
                 lambda stored: (
@@ -193,7 +193,7 @@ class FileStore:
         return False
 
     def _delete(self, wait: bool, key: str, expected: Record | None) -> bool:
-        with suppress(FileNotFoundError, UnreadableRecord), Shard.locked(self._place(key), wait) as folder:
+        with suppress(FileNotFoundError, UnreadableRecord), LockedShard(self._place(key), wait) as folder:
             if expected is None or _is_still(folder.read(key), expected):
                 return folder.remove(key)
         return False
@@ -224,18 +224,18 @@ class FileStore:
     # -- one shard or a batch of its records ----------------------------------------------------------------
 
     def _keys(self, name: str) -> list[str]:
-        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
             return folder.keys()
         return []
 
     def _due(self, name: str, now: int) -> list[str]:
-        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
             return folder.due(now)
         return []
 
     def _summaries(self, name: str, keys: list[str]) -> list[Summary]:
         found = []
-        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
             for key in keys:
                 try:
                     record = self._live(folder, key)
@@ -248,16 +248,16 @@ class FileStore:
 
     def _remove_leftover(self, name: str) -> None:
         if (self._base / name / shard.LEFTOVER).exists():
-            with suppress(FileNotFoundError), Shard.locked(self._base / name) as folder:
+            with suppress(FileNotFoundError), LockedShard(self._base / name) as folder:
                 folder.remove_leftover()
 
     def _count_expired(self, name: str, keys: list[str], now: int) -> int:
-        with suppress(FileNotFoundError), Shard.opened(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
             return sum(_has_expired(folder, key, now) for key in keys)
         return 0
 
     def _remove_expired(self, name: str, keys: list[str], now: int) -> int:
-        with suppress(FileNotFoundError), Shard.locked(self._base / name) as folder:
+        with suppress(FileNotFoundError), LockedShard(self._base / name) as folder:
             return sum(folder.remove(key) for key in keys if _has_expired(folder, key, now))
         return 0
 

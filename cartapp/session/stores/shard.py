@@ -20,8 +20,8 @@ import re
 import stat
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -44,6 +44,8 @@ LEFTOVER = ".new"
 LOCK_WAIT = 5.0
 """Seconds to wait for a lock. A write takes less than a millisecond, so its holder is stopped or stuck."""
 
+_SECOND = 1_000_000_000  # in nanoseconds; some file systems store no finer times
+
 # O_NONBLOCK: a pipe in a record's place must not make us wait for its writer.
 _GUARDED = os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -52,49 +54,88 @@ _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP, errno.EISDIR)
 
 
-class Shard:
-    """An open shard. What is done in it stays in this folder, whatever is renamed or removed above it.
+class _Opened:
+    """A file's descriptor, which a `with` block closes; a generator would take as long as the opening."""
 
-    Every method may raise `OSError`. `write`, `remove` and `remove_leftover` want it opened by `locked`.
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+class Shard:
+    """An open shard, until the end of a `with` block. What is done in it stays in this folder, whatever is
+    renamed or removed above it.
+
+    Raises FileNotFoundError when there is none. Every method may raise `OSError`.
     """
 
-    def __init__(self, folder: int) -> None:
-        self.folder = folder
+    def __init__(self, path: str | Path) -> None:
+        self.folder = os.open(path, _FOLDER)
 
-    @classmethod
-    @contextmanager
-    def opened(cls, path: str | Path) -> Iterator[Self]:
-        """The shard for reading. Raises FileNotFoundError when there is none."""
-        folder = os.open(path, _FOLDER)
-        try:
-            yield cls(folder)
-        finally:
-            os.close(folder)
+    def __enter__(self) -> Self:
+        return self
 
-    @classmethod
-    @contextmanager
-    def locked(cls, path: str | Path, wait: bool = True) -> Iterator[Self]:
-        """The shard for one writer alone, among all threads and processes of the host.
-
-        Raises BlockingIOError when somebody else has it and `wait` is false.
-
-        The lock is on the folder itself: there is no lock file that could be removed and made anew, and a
-        folder that was removed while we waited takes no new file. It belongs to the descriptor, so every step
-        opens its own, and it ends with the process.
-        """
-        with cls.opened(path) as shard:
-            _lock(shard.folder, wait)
-            try:
-                yield shard
-            finally:
-                # Not left to `close`: a process that was forked meanwhile holds the descriptor, too.
-                fcntl.flock(shard.folder, fcntl.LOCK_UN)
+    def __exit__(self, *_: object) -> None:
+        os.close(self.folder)
 
     def read(self, key: str) -> Record | None:
         """The record, expired or not; None when there is none. Raises `UnreadableRecord`."""
         with suppress(FileNotFoundError), self._opened(_file_name(key), os.O_RDONLY) as file:
             return unpack(key, slots.newest(_content(file)))
         return None
+
+    def keys(self) -> list[str]:
+        """The keys of all that stands in a record's place, expired records and garbage included."""
+        with os.scandir(self.folder) as entries:
+            return [_key(entry.name) for entry in entries if _is_file_name(entry.name)]
+
+    def due(self, now: int) -> list[str]:
+        """The keys of the files that, by their mtime, have expired."""
+        with os.scandir(self.folder) as entries:
+            files = (entry for entry in entries if _is_file_name(entry.name))
+            return [_key(entry.name) for entry in files if _is_due(entry, now)]
+
+    def _opened(self, name: str, access: int = os.O_RDWR) -> "_Opened":
+        """A record's file. Raises FileNotFoundError, and `UnreadableRecord` for what is not a file."""
+        try:
+            return _Opened(os.open(name, access | _GUARDED, dir_fd=self.folder))
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                raise UnreadableRecord("it is not a file") from error
+            raise
+
+
+class LockedShard(Shard):
+    """The shard for one writer alone, among all threads and processes of the host.
+
+    Raises BlockingIOError when somebody else has it and `wait` is false.
+
+    The lock is on the folder itself: there is no lock file that could be removed and made anew, and a folder
+    that was removed while we waited takes no new file. It belongs to the descriptor, so every step opens its
+    own, and it ends with the process.
+    """
+
+    def __init__(self, path: str | Path, wait: bool = True) -> None:
+        super().__init__(path)
+        try:
+            _lock(self.folder, wait)
+        except BaseException:
+            os.close(self.folder)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            # Not left to `close`: a process that was forked meanwhile holds the descriptor, too.
+            fcntl.flock(self.folder, fcntl.LOCK_UN)
+        finally:
+            os.close(self.folder)
 
     def write(self, record: Record, *, version: int) -> int:
         """Put a record where none counts; whole or, when an error comes, not at all. Returns the version."""
@@ -132,20 +173,6 @@ class Shard:
                 self.remove_leftover()
             raise
 
-    @contextmanager
-    def _opened(self, name: str, access: int = os.O_RDWR) -> Iterator[int]:
-        """A record's file. Raises FileNotFoundError, and `UnreadableRecord` for what is not a file."""
-        try:
-            file = os.open(name, access | _GUARDED, dir_fd=self.folder)
-        except OSError as error:
-            if error.errno in _NOT_A_FILE:
-                raise UnreadableRecord("it is not a file") from error
-            raise
-        try:
-            yield file
-        finally:
-            os.close(file)
-
     def _write_new(self, content: bytes, expires: int) -> None:
         try:
             file = os.open(LEFTOVER, _NEW, 0o600, dir_fd=self.folder)
@@ -156,7 +183,7 @@ class Shard:
             os.fchmod(file, 0o600)  # the umask may have taken bits away
             while content:
                 content = content[os.write(file, content) :]
-            os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
+            _stamp(file, expires)
         finally:
             os.close(file)
 
@@ -173,17 +200,6 @@ class Shard:
         """Remove what a killed writer left: as we hold the lock, nobody is writing it now."""
         with suppress(FileNotFoundError):
             os.unlink(LEFTOVER, dir_fd=self.folder)
-
-    def keys(self) -> list[str]:
-        """The keys of all that stands in a record's place, expired records and garbage included."""
-        with os.scandir(self.folder) as entries:
-            return [_key(entry.name) for entry in entries if _is_file_name(entry.name)]
-
-    def due(self, now: int) -> list[str]:
-        """The keys of the files that, by their mtime, have expired."""
-        with os.scandir(self.folder) as entries:
-            files = (entry for entry in entries if _is_file_name(entry.name))
-            return [_key(entry.name) for entry in files if _is_due(entry, now)]
 
 
 def _packed(record: Record, version: int) -> bytes:
@@ -202,8 +218,14 @@ def _write_in_place(file: int, content: bytes, packed: bytes, expires: int) -> b
     while slot:
         written = os.pwrite(file, slot, at)
         at, slot = at + written, slot[written:]
-    os.utime(file, ns=(expires * 1_000_000, expires * 1_000_000))
+    _stamp(file, expires)
     return True
+
+
+def _stamp(file: int, expires: int) -> None:
+    """Put the expiry into the mtime, and a later atime, so that reading writes none (see mount(8))."""
+    mtime = expires * 1_000_000
+    os.utime(file, ns=(mtime + _SECOND, mtime))
 
 
 def _content(file: int) -> bytes:

@@ -24,7 +24,7 @@ def fresh(content: bytes) -> bytes:
 
 def newest(file: bytes) -> bytes:
     """The content that counts. Raises `UnreadableRecord` when neither slot is whole."""
-    return max(_whole(file))[2]
+    return _newest(file)[2]
 
 
 def change(file: bytes, content: bytes) -> tuple[int, bytes] | None:
@@ -32,7 +32,7 @@ def change(file: bytes, content: bytes) -> tuple[int, bytes] | None:
 
     Raises `UnreadableRecord`.
     """
-    sequence, index, _ = max(_whole(file))
+    sequence, index, _ = _newest(file)
     size = len(file) // 2
     if _HEAD.size + len(content) > size:
         return None
@@ -43,21 +43,18 @@ def _slot(sequence: int, content: bytes) -> bytes:
     return _HEAD.pack(sequence, len(content), _checksum(sequence, content)) + content
 
 
-def _whole(file: bytes) -> list[tuple[int, int, bytes]]:
-    """Sequence, index and content of the slots that are whole."""
+def _newest(file: bytes) -> tuple[int, int, bytes]:
+    """Sequence, index and content of the slot that counts. Raises `UnreadableRecord`."""
     size = len(file) // 2
-    found = []
-    for index in (0, 1):
-        slot = file[index * size : (index + 1) * size]
-        if len(slot) < _HEAD.size:
-            continue
-        sequence, length, checksum = _HEAD.unpack_from(slot)
-        content = slot[_HEAD.size : _HEAD.size + length]
-        if len(content) == length and sequence and checksum == _checksum(sequence, content):
-            found.append((sequence, index, content))
-    if not found:
-        raise UnreadableRecord("it is not a whole record of this version")
-    return found
+    if size >= _HEAD.size:
+        heads = [(*_HEAD.unpack_from(file, index * size), index) for index in (0, 1)]
+        for sequence, length, checksum, index in sorted(heads, reverse=True):
+            start = index * size + _HEAD.size
+            content = file[start : start + length]
+            fits = length <= size - _HEAD.size
+            if fits and sequence and checksum == _checksum(sequence, content):
+                return sequence, index, content
+    raise UnreadableRecord("it is not a whole record of this version")
 
 
 def _checksum(sequence: int, content: bytes) -> int:
