@@ -30,6 +30,7 @@ from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ..errors import InvalidStoreURL
+from .hosts import WRONG_PORT
 
 Ts = TypeVarTuple("Ts")
 
@@ -395,5 +396,5 @@ def dialect_of(url: str, timeout: float) -> Dialect:
         known = ", ".join(f"{scheme}://" for scheme in DIALECTS)
         raise InvalidStoreURL(f"A database's URL begins with one of {known}.") from None
     if parsed.port is not None and not 1 <= parsed.port <= 65535:
-        raise InvalidStoreURL("A store's URL has a port that is no number from 1 to 65535.")
+        raise InvalidStoreURL(WRONG_PORT)
     return dialect(parsed, timeout)

@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qsl
 from ..errors import InvalidStoreURL
 from ..record import KEY_LENGTH
 from .base import PREFIX
+from .hosts import hosts_in
 
 _PORT: Final = 11211
 _LONGEST_KEY: Final = 250  # bytes; protocol.txt, "Keys"
@@ -41,23 +42,7 @@ def parse(url: SplitResult) -> Address:
             f"The prefix of a memcached store's keys must be 1 to {_LONGEST_KEY - KEY_LENGTH} visible ASCII "
             "characters."
         )
-    if "," in url.netloc and "" in url.netloc.split(","):
-        raise InvalidStoreURL("A store's URL has a comma with no server beside it.")
-    hosts = _hosts(url.netloc)
+    hosts = hosts_in(url.netloc, _PORT)
     if len(set(hosts)) < len(hosts):
         raise InvalidStoreURL("A memcached store's URL names a server twice.")
     return Address(hosts, prefix)
-
-
-def _hosts(text: str) -> tuple[tuple[str, int], ...]:
-    try:
-        return tuple(_host(SplitResult("", part, "", "", "")) for part in text.split(","))
-    except ValueError:
-        raise InvalidStoreURL("A store's URL has a port that is no number from 1 to 65535.") from None
-
-
-def _host(part: SplitResult) -> tuple[str, int]:
-    given = _PORT if part.port is None else part.port
-    if given == 0:
-        raise ValueError
-    return part.hostname or "localhost", given

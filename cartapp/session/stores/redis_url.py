@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ..errors import InvalidStoreURL
 from .base import PREFIX
+from .hosts import hosts_in
 
 _TLS_SCHEMES: Final = ("rediss", "valkeys")
 _TLS_OPTIONS: Final = (
@@ -83,7 +84,7 @@ def parse(url: SplitResult) -> Address:
     address = Address(
         "valkey" if scheme.startswith("valkey") else "redis",
         kind,
-        () if kind == "unix" else tuple(_hosts(hosts, 26379 if kind == "sentinel" else 6379)),
+        () if kind == "unix" else hosts_in(hosts, 26379 if kind == "sentinel" else 6379),
         unquote(url.path) if kind == "unix" else "",
         master,
         int(database),
@@ -97,8 +98,6 @@ def parse(url: SplitResult) -> Address:
 
 
 def _check(address: Address, hosts: str, scheme: str) -> None:
-    if "," in hosts and "" in hosts.split(","):
-        raise InvalidStoreURL("A store's URL has a comma with no server beside it.")
     if address.kind == "unix" and (hosts or address.path in ("", "/")):
         raise InvalidStoreURL(f"A {scheme} store's URL is {scheme}:/// and the absolute path of a socket.")
     if address.kind == "" and len(address.hosts) > 1:
@@ -109,20 +108,6 @@ def _check(address: Address, hosts: str, scheme: str) -> None:
         raise InvalidStoreURL(
             f"A {scheme} store's URL needs the master's name after the sentinels: /mymaster, for one."
         )
-
-
-def _hosts(text: str, port: int) -> list[tuple[str, int]]:
-    try:
-        return [_host(SplitResult("", part, "", "", ""), port) for part in text.split(",")]
-    except ValueError:
-        raise InvalidStoreURL("A store's URL has a port that is no number from 1 to 65535.") from None
-
-
-def _host(part: SplitResult, port: int) -> tuple[str, int]:
-    given = port if part.port is None else part.port
-    if given == 0:
-        raise ValueError
-    return part.hostname or "localhost", given
 
 
 def _login(text: str) -> dict[str, str]:
