@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator
 
 from .session.keys import is_strong
+from .session.stores.urls import split_url
 
 TEN_YEARS: Final = 315_360_000  # seconds; far enough, and no date made of it overflows anywhere
 
@@ -189,7 +190,7 @@ def url_of(*schemes: str) -> BeforeValidator:
     """A URL with one of these schemes, which may be followed by a kind or driver (`redis+cluster://`)."""
 
     def parse(text: str) -> str:
-        url = urlsplit(_full(re.compile(r"[a-z0-9+]+://[\x21-\x7e]*"), text))
+        url = split_url(_full(re.compile(r"[a-z0-9+]+://[\x21-\x7e]*"), text))
         if url.scheme.partition("+")[0] not in schemes:
             raise ValueError
         return text

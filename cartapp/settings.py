@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from pydantic import (
 
 from . import envfile
 from . import setting_types as kind
+from .session.stores.urls import split_url
 
 Backend = Literal["file", "memory", "cookie", "redis", "valkey", "memcached", "mongodb", "database"]
 SameSite = Literal["Lax", "Strict", "None"]
@@ -330,7 +331,7 @@ def _conflicts(settings: Settings) -> list[str]:
 
 def _scheme(url: str) -> str:
     """The scheme without the driver's name or the kind of server."""
-    return urlsplit(url).scheme.partition("+")[0]
+    return split_url(url).scheme.partition("+")[0]
 
 
 def _url_of_parts(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from .catalogue import BUILT_IN, seed
 from .database import open_database, sessions_in
@@ -21,6 +21,7 @@ from .session.stores import BACKENDS, open_store
 from .session.stores.base import Store
 from .session.stores.encrypted import EncryptedStore
 from .session.stores.engine import Database
+from .session.stores.urls import split_url
 from .session.transfer import Copied, copy_sessions
 from .settings import Backend, Settings, SettingsError, check_workers, choice_of_store, load
 
@@ -135,7 +136,7 @@ async def _state(name: str, settings: Settings) -> BackendState:
         return BackendState(name, used, True, False, None, backend.install_line)
     try:
         theirs = settings if used else load(choice_of_store(name))
-        if not used and urlsplit(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
+        if not used and split_url(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
             return BackendState(name, used, True, True, None, "needs no server")
         async with _opened(theirs) as store:
             taken = await ping(store, timeout=theirs.session_timeout)
@@ -173,7 +174,7 @@ def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
 
 
 def _make_folder(settings: Settings, store: Store) -> list[str]:
-    folder = Path(unquote(urlsplit(settings.store_url).path))
+    folder = Path(unquote(split_url(settings.store_url).path))
     variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_PATH"
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import pickle
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -16,6 +15,7 @@ from cartapp.session.stores import open_store
 from cartapp.session.stores.base import PREFIX
 from cartapp.session.stores.memcached import MemcachedStore
 from cartapp.session.stores.memcached_url import Address, parse
+from cartapp.session.stores.urls import split_url
 
 from .conftest import ManualClock
 from .layer import Layer
@@ -67,11 +67,11 @@ def place(record: Record) -> bytes:
     ],
 )
 def test_servers_in_the_url(url: str, hosts: list[tuple[str, int]]) -> None:
-    assert list(parse(urlsplit(url)).hosts) == hosts
+    assert list(parse(split_url(url)).hosts) == hosts
 
 
 def test_a_prefix_in_the_url() -> None:
-    assert parse(urlsplit("memcached://h?prefix=shop%2F")).prefix == "shop/"
+    assert parse(split_url("memcached://h?prefix=shop%2F")).prefix == "shop/"
 
 
 @pytest.mark.parametrize(

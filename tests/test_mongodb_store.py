@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -17,6 +16,7 @@ from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store
 from cartapp.session.stores.mongodb import MongoStore
 from cartapp.session.stores.mongodb_url import parse
+from cartapp.session.stores.urls import split_url
 
 from .conftest import ManualClock
 from .layer import Layer
@@ -39,7 +39,7 @@ def sessions(mongodb_server: MongoServer) -> Iterator[Collection[dict[str, Any]]
 async def store(
     mongodb_server: MongoServer, sessions: Collection[dict[str, Any]], clock: ManualClock
 ) -> AsyncIterator[MongoStore]:
-    store = MongoStore(parse(urlsplit(mongodb_server.url)), clock=clock, timeout=PATIENCE)
+    store = MongoStore(parse(split_url(mongodb_server.url)), clock=clock, timeout=PATIENCE)
     yield store
     await store.close()
 
@@ -62,7 +62,7 @@ def record(clock: ManualClock) -> Record:
     ],
 )
 def test_what_a_url_says(url: str, database: str, collection: str, uri: str) -> None:
-    address = parse(urlsplit(url))
+    address = parse(split_url(url))
     assert (address.database, address.collection, address.uri) == (database, collection, uri)
 
 

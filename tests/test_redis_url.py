@@ -1,13 +1,13 @@
 """The URLs of Redis and Valkey stores."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from cartapp.session import InvalidStoreURL, open_store
 from cartapp.session.stores.base import PREFIX
 from cartapp.session.stores.redis_url import Address, parse
+from cartapp.session.stores.urls import split_url
 
 LOCAL = (("localhost", 6379),)
 
@@ -60,7 +60,7 @@ def address(**fields: Any) -> Address:
     ],
 )
 def test_what_a_url_says(url: str, expected: Address) -> None:
-    assert parse(urlsplit(url)) == expected
+    assert parse(split_url(url)) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,7 @@ def test_what_a_url_says(url: str, expected: Address) -> None:
         ("redis://h1,h2", "A redis store has one server; redis+sentinel and redis+cluster have several."),
         ("redis+cluster://a,,b", "A store's URL has a comma with no server beside it."),
         ("redis://h:0", "A store's URL has a port that is no number from 1 to 65535."),
+        ("redis://[::1", "A store's URL names a server that is none."),
         ("redis://h:port", "A store's URL has a port that is no number from 1 to 65535."),
         ("redis://h/shop", "A redis store's database must be a number."),
         ("redis://h/-1", "A redis store's database must be a number."),
@@ -112,7 +113,7 @@ def test_no_sentence_has_the_password(url: str) -> None:
 
 
 def test_an_address_is_shown_without_what_lets_in() -> None:
-    whole = parse(urlsplit("rediss+sentinel://shop:secret@h1,[::1]:5/m?sentinel_password=geheim"))
+    whole = parse(split_url("rediss+sentinel://shop:secret@h1,[::1]:5/m?sentinel_password=geheim"))
     assert str(whole) == "h1:26379,[::1]:5/m"
     for secret in ("secret", "geheim"):
         assert secret not in repr(whole)
@@ -136,4 +137,4 @@ def test_the_scheme_chooses_the_store(url: str, name: str) -> None:
 
 
 def test_the_default_prefix() -> None:
-    assert parse(urlsplit("redis://")).prefix == PREFIX == "cart:session:"
+    assert parse(split_url("redis://")).prefix == PREFIX == "cart:session:"

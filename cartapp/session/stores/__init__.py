@@ -6,11 +6,12 @@ A new backend is one function that makes its store of a URL, and one line in `BA
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 from ..errors import InvalidStoreURL, MissingDriver
 from ..record import Clock, now
 from .base import Store
+from .urls import split_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,7 @@ def open_store(url: str, *, clock: Clock = now, timeout: float = 2.0, pool_size:
 
     Raises `InvalidStoreURL`, and `MissingDriver` with the line that installs it.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise InvalidStoreURL("The session store's URL cannot be read.") from None
+    parts = split_url(url)
     backend = backend_of(parts.scheme)
     if not backend.installed:
         raise MissingDriver(f"The {backend.name} backend needs a driver: {backend.install_line}")

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ..errors import InvalidStoreURL
-from .hosts import WRONG_PORT
+from .urls import WRONG_PORT
 
 Ts = TypeVarTuple("Ts")
 

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl
 from ..errors import InvalidStoreURL
 from ..record import KEY_LENGTH
 from .base import PREFIX
-from .hosts import hosts_in
+from .urls import hosts_in
 
 _PORT: Final = 11211
 _LONGEST_KEY: Final = 250  # bytes; protocol.txt, "Keys"

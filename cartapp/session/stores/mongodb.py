@@ -232,7 +232,7 @@ def _client(address: Address, timeout: int, pool_size: int) -> AsyncMongoClient[
             warnings.simplefilter("error", UserWarning)  # for one, an option that the driver does not know
             return AsyncMongoClient(address.uri, connect=False, **given)
     except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
-        reason = str(error).partition(". ")[0]
+        reason = str(error).partition(". ")[0].rstrip(".")
         raise InvalidStoreURL(
             f"The URL of the mongodb store at {address} cannot be used: {reason}."
         ) from None

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from ..errors import InvalidStoreURL
 from .base import PREFIX
-from .hosts import hosts_in
+from .urls import hosts_in
 
 _TLS_SCHEMES: Final = ("rediss", "valkeys")
 _TLS_OPTIONS: Final = (
