@@ -54,10 +54,17 @@ def browser(app: FastAPI, base_url: str = HTTPS, **options: Any) -> httpx.AsyncC
 
 
 @asynccontextmanager
+async def started(**settings: Any) -> AsyncIterator[FastAPI]:
+    """A new application, which is shut down in the end and leaves nothing open."""
+    app = shop_app(**settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@asynccontextmanager
 async def shop(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a new application, which is shut down in the end."""
-    app = shop_app(**settings)
-    async with app.router.lifespan_context(app), browser(app) as client:
+    async with started(**settings) as app, browser(app) as client:
         yield client
 
 

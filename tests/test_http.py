@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from .shop import EMPTY, HUB, KEYBOARD, browser, line, operations, running, shop, shop_app
+from .shop import EMPTY, HUB, KEYBOARD, browser, line, operations, running, shop, started
 
 pytestmark = pytest.mark.anyio
 
@@ -195,8 +195,7 @@ async def test_a_method_that_is_not_there(client: httpx.AsyncClient, path: str, 
 
 
 async def test_head_is_get_without_its_body_and_effect() -> None:
-    app = shop_app()
-    async with browser(app) as client:
+    async with started() as app, browser(app) as client:
         await client.post("/profile/update", data={"name": "Alice"})
         await client.get("/visit-counter")
         gets = [path for method, path in operations(app) if method == "GET" and path != "/visit-counter"]
@@ -227,8 +226,7 @@ async def test_nothing_there(client: httpx.AsyncClient, path: str) -> None:
 
 
 async def test_who_only_reads_gets_no_cookie() -> None:
-    app = shop_app()
-    async with browser(app) as client:
+    async with started() as app, browser(app) as client:
         for method, path in operations(app):
             if method == "GET" and path != "/visit-counter":
                 assert "Set-Cookie" not in (await client.get(path)).headers, path

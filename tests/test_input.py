@@ -7,7 +7,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from .shop import KEYBOARD, browser, line, operations, shop, shop_app
+from .shop import KEYBOARD, browser, line, operations, shop, started
 
 pytestmark = pytest.mark.anyio
 
@@ -146,10 +146,9 @@ OTHER_TYPES = (
 
 
 async def test_every_json_route_refuses_other_types() -> None:
-    app = shop_app()
-    routes = [(m, p) for m, p in operations(app) if p.startswith("/api/") and m != "GET"]
-    assert len(routes) == 9
-    async with browser(app) as client:
+    async with started() as app, browser(app) as client:
+        routes = [(m, p) for m, p in operations(app) if p.startswith("/api/") and m != "GET"]
+        assert len(routes) == 9
         for method, path in routes:
             for type_ in OTHER_TYPES:
                 answer = await client.request(method, path, content="{}", headers={"Content-Type": type_})

@@ -19,7 +19,7 @@ from cartapp.session.stores.observed import Observation, ObservedStore
 from cartapp.web.inspection import Footprint, Trail
 
 from .running import running_shop
-from .shop import ALICE, KEYBOARD, browser, shop_app
+from .shop import ALICE, KEYBOARD, browser, shop, started
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +30,9 @@ SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 
 @pytest.fixture
-def app() -> FastAPI:
-    return shop_app()
+async def app() -> AsyncIterator[FastAPI]:
+    async with started() as app:
+        yield app
 
 
 @pytest.fixture
@@ -241,8 +242,7 @@ async def test_a_given_up_id_shows_nothing(app: FastAPI, client: httpx.AsyncClie
 
 
 async def test_the_cookie_backend() -> None:
-    app = shop_app(session_backend="cookie", secret_key=SECRET)
-    async with browser(app) as client:
+    async with shop(session_backend="cookie", secret_key=SECRET) as client:
         await client.post("/api/cart/add", json=KEYBOARD)
         report = await inspected(client)
         assert report["backend"] == "cookie"
@@ -253,10 +253,9 @@ async def test_the_cookie_backend() -> None:
 
 
 async def test_production_has_none_of_it() -> None:
-    app = shop_app(env="production", secret_key=SECRET)
-    assert not isinstance(app.state.store, ObservedStore)
-    assert "Trailed" not in str(app.user_middleware)
-    async with browser(app) as client:
+    async with started(env="production", secret_key=SECRET) as app, browser(app) as client:
+        assert not isinstance(app.state.store, ObservedStore)
+        assert "Trailed" not in str(app.user_middleware)
         assert (await client.get("/inspect")).status_code == 404
         for path in ("/", "/cart", "/nope"):
             assert "/inspect" not in (await client.get(path, headers=PAGE)).text

@@ -23,7 +23,7 @@ from cartapp.session.record import now
 from cartapp.session.stores.memory import MemoryStore
 
 from .running import ROOT, running_shop
-from .shop import ALICE, KEYBOARD, browser, shop_app
+from .shop import ALICE, KEYBOARD, browser, shop, started
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +32,9 @@ DAY = 24 * 60 * 60 * 1000
 
 
 @pytest.fixture
-def app() -> FastAPI:
-    return shop_app(metrics=True)
+async def app() -> AsyncIterator[FastAPI]:
+    async with started(metrics=True) as app:
+        yield app
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ async def test_the_breaker(app: FastAPI, client: httpx.AsyncClient, monkeypatch:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(guard, "_PROBE_EVERY", 0.0)
-    async with browser(shop_app(metrics=True, session_timeout=0.05)) as client:
+    async with shop(metrics=True, session_timeout=0.05) as client:
         await client.post("/api/cart/add", json=KEYBOARD)
         assert (await figures(client))("cart_session_store_breaker_open") == 0
         with monkeypatch.context() as hanging:
@@ -178,15 +179,14 @@ async def test_nobody_is_named(app: FastAPI, client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("env", ["development", "production"])
 async def test_off_there_is_nothing(env: str) -> None:
-    app = shop_app(env=env, secret_key=SECRET)
-    assert "Measured" not in str(app.user_middleware)
-    assert not hasattr(app.state, "metrics")
-    async with browser(app) as client:
+    async with started(env=env, secret_key=SECRET) as app, browser(app) as client:
+        assert "Measured" not in str(app.user_middleware)
+        assert not hasattr(app.state, "metrics")
         assert (await client.get("/metrics")).status_code == 404
 
 
 async def test_on_in_production() -> None:
-    async with browser(shop_app(env="production", secret_key=SECRET, metrics=True)) as client:
+    async with shop(env="production", secret_key=SECRET, metrics=True) as client:
         assert (await figures(client))("cart_http_requests_total") == 0
         assert (await figures(client))("cart_http_requests_total", route="/metrics") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from .shop import ALICE, HTTPS, KEYBOARD, browser, messages, shop, shop_app
+from .shop import ALICE, HTTPS, KEYBOARD, browser, messages, shop, started
 
 pytestmark = pytest.mark.anyio
 
@@ -202,7 +202,7 @@ async def test_an_error_page_knows_its_visitor(client: httpx.AsyncClient) -> Non
 
 async def test_every_error_has_its_page() -> None:
     titles = set()
-    async with browser(shop_app(login_limit="1/hour"), headers=BROWSER) as client:
+    async with started(login_limit="1/hour") as app, browser(app, headers=BROWSER) as client:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         for status, request in {
             401: ("POST", "/account/sessions/end-others", {}, b""),

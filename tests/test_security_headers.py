@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from cartapp.web.static import FOLDER
 
-from .shop import KEYBOARD, browser, operations, running, shop_app
+from .shop import KEYBOARD, browser, operations, running, shop_app, started
 
 pytestmark = pytest.mark.anyio
 
@@ -33,9 +33,8 @@ async def broken(request: Request) -> Response:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = shop_app(env="production", secret_key="s3cr3t-key_0123456789abcdefghijklmnopqrstuv"[:43])
-    app.router.routes.insert(0, Route("/broken", broken))
-    async with browser(app) as client:
+    async with started(env="production") as app, browser(app) as client:
+        app.router.routes.insert(0, Route("/broken", broken))
         yield client
 
 
@@ -86,8 +85,7 @@ async def test_every_answer(
 
 
 async def test_every_route() -> None:
-    app = shop_app(env="production")
-    async with browser(app) as client:
+    async with started(env="production") as app, browser(app) as client:
         for method, path in operations(app):
             assert_secure(await client.request(method, path))
 
@@ -101,7 +99,7 @@ async def test_every_route() -> None:
     ],
 )
 async def test_hsts_is_for_https_in_production(base_url: str, env: str, expected: bool) -> None:
-    async with browser(shop_app(env=env), base_url) as client:
+    async with started(env=env) as app, browser(app, base_url) as client:
         assert ("Strict-Transport-Security" in (await client.get("/healthz")).headers) is expected
 
 
