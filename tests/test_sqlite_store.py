@@ -5,7 +5,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 from .conftest import ManualClock
 from .kills import killed_at_random
 from .stores import make_record
+from .waiting import wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +196,49 @@ async def test_a_cancelled_write_is_finished_or_not_begun(
     assert found in (stored, replace(stored, version=2))
     assert await afterwards.save(stored, expected=found.version) is not None
     await afterwards.close()
+
+
+async def test_closing_leaves_no_connection_open_though_a_write_waits(
+    store: SqlStore, stored: Record, path: Path
+) -> None:
+    with open_connections() as connections:
+        await store.close()
+        with locked(path):
+            saving = asyncio.create_task(store.save(stored, expected=1))
+            await asyncio.to_thread(wait_for, lambda: len(connections) == 2)  # the writer's waits
+            closing = asyncio.create_task(store.close())
+            await asyncio.sleep(0.1)  # until it does
+        assert await saving == 2
+        await closing
+    assert not connections
+
+
+async def test_who_gives_up_opening_the_database_leaves_that_to_the_next(path: Path) -> None:
+    with open_connections() as connections:
+        database = Database(f"sqlite:///{path}")
+        asking = asyncio.create_task(database.fetch(select(literal(1))))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert (await database.fetch(select(literal(1))))[0][0] == 1
+        assert len(connections) == 1
+        await database.close()
+    assert not connections
+
+
+@contextmanager
+def open_connections() -> Iterator[set[object]]:
+    """The driver's connections that are open, of engines that are made meanwhile."""
+    found: set[object] = set()
+    opened: Callable[[object, object], None] = lambda connection, _: found.add(connection)  # noqa: E731
+    closed: Callable[[object, object], None] = lambda connection, _: found.discard(connection)  # noqa: E731
+    event.listen(Engine, "connect", opened)
+    event.listen(Engine, "close", closed)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "connect", opened)
+        event.remove(Engine, "close", closed)
 
 
 async def test_more_callers_than_threads_wait_and_do_not_fail(path: Path) -> None:

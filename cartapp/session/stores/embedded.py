@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from .dialects import Dialect
 from .pace import Pace
@@ -33,7 +34,7 @@ class Embedded:
         self._readers = Threads(engine, dialect, readers)
         self._writer = Threads(engine, dialect, 1)
         self._here: Connection | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Connection] | None = None
         self._pace = Pace()
         self._brief_writes = 0
 
@@ -50,11 +51,12 @@ class Embedded:
 
     async def close(self) -> None:
         """See `Runner.close`."""
-        if self._here is not None:
-            self._here.close()
-            self._here = None
-        await self._readers.close()
-        await self._writer.close()
+        if self._opening is not None:
+            with suppress(DBAPIError):
+                (await self._opening).close()
+            self._opening = self._here = None
+        await self._readers.finish()
+        await self._writer.close()  # and all connections, the readers' too, when nobody has one any more
 
     def _run_here(self, work: Work[T], connection: Connection) -> T:
         started = time.monotonic()
@@ -64,10 +66,18 @@ class Embedded:
             self._pace.note(started)
 
     async def _open(self) -> Connection:
-        async with self._opening:
-            if self._here is None:
-                self._here = await asyncio.to_thread(self._connect)
-            return self._here
+        """Once for all who ask; one who is cancelled meanwhile leaves it to the others."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(asyncio.to_thread(self._connect))
+            self._opening.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+        opening = self._opening
+        try:
+            self._here = await asyncio.shield(opening)
+        except DBAPIError:
+            if self._opening is opening:
+                self._opening = None  # the next one tries again
+            raise
+        return self._here
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()

@@ -58,9 +58,13 @@ class Threads:
             job.abandon(self._dialect.interrupt)
             raise
 
-    async def close(self) -> None:
-        """See `Runner.close`; waits for the work that has begun."""
+    async def finish(self) -> None:
+        """Wait for the work that has begun, and end the threads."""
         await asyncio.to_thread(self._threads.shutdown)
+
+    async def close(self) -> None:
+        """See `Runner.close`."""
+        await self.finish()
         await asyncio.to_thread(self._close_connections)
 
     def _close_connections(self) -> None:
