@@ -27,6 +27,7 @@ from .servers.memcached import MemcachedServer, running
 from .servers.process import free_port
 from .servers.proxy import Proxy
 from .stores import make_record
+from .waiting import until_there
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="memcached")]
 
@@ -115,6 +116,7 @@ async def test_as_many_connections_as_the_server_takes(record: Record) -> None:
         for _, writer in taken:
             writer.close()
             await writer.wait_closed()
+        await until_there(store)  # when the server has seen them leave
         assert await store.create(record) is not None
         await store.close()
 

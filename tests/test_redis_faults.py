@@ -43,7 +43,7 @@ from .waiting import until_there, wait_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6, backend="redis")]
 
-TIMEOUT = 0.5
+TIMEOUT = 1.5
 PREFIX = "cart:session:"
 ON_DISK = ("appendonly yes", "appendfsync always", AT_ONCE)
 
