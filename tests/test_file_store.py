@@ -19,6 +19,7 @@ from cartapp.session.stores import shard
 from cartapp.session.stores.file import FileStore
 
 from .conftest import ManualClock
+from .needs import unmet
 from .stores import HOUR, file_of, files_in, make_record
 
 pytestmark = pytest.mark.anyio
@@ -270,7 +271,7 @@ async def test_purge_opens_only_files_whose_mtime_has_passed(
 
 async def test_reading_makes_the_disk_write_nothing(store: FileStore, folder: Path, stored: Record) -> None:
     if not os.statvfs(folder).f_flag & getattr(os, "ST_RELATIME", 0):
-        pytest.skip("this wants a file system mounted with relatime, which is Linux's default")
+        unmet("relatime", "This wants a file system mounted with relatime, which is Linux's default.")
     path = file_of(folder, stored)
     before = path.stat().st_atime_ns
     assert await store.load(stored.key) == stored

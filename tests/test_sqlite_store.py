@@ -207,7 +207,6 @@ async def test_closing_leaves_no_connection_open_though_a_write_waits(
             saving = asyncio.create_task(store.save(stored, expected=1))
             await asyncio.to_thread(wait_for, lambda: len(connections) == 2)  # the writer's waits
             closing = asyncio.create_task(store.close())
-            await asyncio.sleep(0.1)  # until it does
         assert await saving == 2
         await closing
     assert not connections
@@ -224,6 +223,17 @@ async def test_who_gives_up_opening_the_database_leaves_that_to_the_next(path: P
         assert len(connections) == 1
         await database.close()
     assert not connections
+
+
+async def test_a_folder_that_could_not_be_made_at_first_is_made_later(path: Path) -> None:
+    path.parent.write_text("in the way")
+    database = Database(f"sqlite:///{path}")
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await database.fetch(select(literal(1)))
+    path.parent.unlink()
+    assert (await database.fetch(select(literal(1))))[0][0] == 1
+    await database.close()
 
 
 @contextmanager

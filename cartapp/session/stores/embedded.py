@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from .dialects import Dialect
 from .pace import Pace
@@ -52,7 +52,7 @@ class Embedded:
     async def close(self) -> None:
         """See `Runner.close`."""
         if self._opening is not None:
-            with suppress(DBAPIError):
+            with suppress(Exception):  # then there is nothing to close
                 (await self._opening).close()
             self._opening = self._here = None
         await self._readers.finish()
@@ -73,9 +73,9 @@ class Embedded:
         opening = self._opening
         try:
             self._here = await asyncio.shield(opening)
-        except DBAPIError:
+        except Exception:  # the opening has failed, and the next one tries again
             if self._opening is opening:
-                self._opening = None  # the next one tries again
+                self._opening = None
             raise
         return self._here
 
