@@ -36,7 +36,7 @@ setup: .venv/dev.stamp ## make .venv with everything for development
 
 # By file in a few processes, since many tests wait for a server; then those that a busy machine would disturb.
 test: lint ## lint, types and every test but the long ones
-	$(PYTEST) -m "not soak and not alone" -n 3 --dist loadfile
+	$(PYTEST) -m "not soak and not alone" -n 3 --dist loadfile --max-worker-restart=0
 	$(PYTEST) -m "alone and not soak"
 
 lint: .venv/dev.stamp ## ruff and mypy
@@ -59,7 +59,7 @@ messages: .venv/dev.stamp ## bring the translations up to date with the template
 	$(BABEL) compile --directory $(LOCALES)
 
 soak: .venv/dev.stamp ## the long tests
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak -o timeout=0 -o faulthandler_timeout=0
 
 table: .venv/dev.stamp ## run the tests of every promise, and write the table of docs/backends.md
 	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md

@@ -1,5 +1,7 @@
 """Fixtures that every test may use."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,13 @@ pytest_plugins = [
     "tests.servers.redis",
     "tests.servers.valkey",
 ]
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Refuse two tests of one name: pytest-xdist takes them for one, and would run only that."""
+    counted = Counter(item.nodeid for item in items)
+    if same := sorted(name for name, count in counted.items() if count > 1):
+        raise pytest.UsageError(f"Several tests have the name {', '.join(same)}.")
 
 
 @pytest.fixture
