@@ -225,6 +225,22 @@ async def test_who_gives_up_opening_the_database_leaves_that_to_the_next(path: P
     assert not connections
 
 
+def test_an_event_loop_that_ends_while_the_database_is_opened_leaves_that_to_the_next(path: Path) -> None:
+    database = Database(f"sqlite:///{path}")
+
+    async def begin() -> None:
+        asking = asyncio.create_task(database.fetch(select(literal(1))))
+        await asyncio.sleep(0)
+        assert not asking.done()
+
+    async def ask() -> None:
+        assert (await database.fetch(select(literal(1))))[0][0] == 1
+        await database.close()
+
+    asyncio.run(begin())
+    asyncio.run(ask())
+
+
 async def test_a_folder_that_could_not_be_made_at_first_is_made_later(path: Path) -> None:
     path.parent.write_text("in the way")
     database = Database(f"sqlite:///{path}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
@@ -34,7 +35,7 @@ class Embedded:
         self._readers = Threads(engine, dialect, readers)
         self._writer = Threads(engine, dialect, 1)
         self._here: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
+        self._opening: Future[Connection] | None = None
         self._pace = Pace()
         self._brief_writes = 0
 
@@ -53,7 +54,7 @@ class Embedded:
         """See `Runner.close`."""
         if self._opening is not None:
             with suppress(Exception):  # then there is nothing to close
-                (await self._opening).close()
+                (await asyncio.wrap_future(self._opening)).close()
             self._opening = self._here = None
         await self._readers.finish()
         await self._writer.close()  # and all connections, the readers' too, when nobody has one any more
@@ -66,13 +67,12 @@ class Embedded:
             self._pace.note(started)
 
     async def _open(self) -> Connection:
-        """Once for all who ask; one who is cancelled meanwhile leaves it to the others."""
+        """Once for all who ask; who is cancelled meanwhile leaves it to the others, on any event loop."""
         if self._opening is None:
-            self._opening = asyncio.create_task(asyncio.to_thread(self._connect))
-            self._opening.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+            self._opening = self._readers.submit(self._connect)
         opening = self._opening
         try:
-            self._here = await asyncio.shield(opening)
+            self._here = await asyncio.shield(asyncio.wrap_future(opening))
         except Exception:  # the opening has failed, and the next one tries again
             if self._opening is opening:
                 self._opening = None

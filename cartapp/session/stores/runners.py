@@ -6,7 +6,7 @@ cancelled leaves at once, and its connection is given back, or thrown away, behi
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -57,6 +57,10 @@ class Threads:
         except asyncio.CancelledError:
             job.abandon(self._dialect.interrupt)
             raise
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Begin something in a thread that looks after its connection itself."""
+        return self._threads.submit(work)
 
     async def finish(self) -> None:
         """Wait for the work that has begun, and end the threads."""
