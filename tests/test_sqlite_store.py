@@ -22,7 +22,7 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 from .conftest import ManualClock
 from .kills import killed_at_random
 from .stores import make_record
-from .waiting import wait_for
+from .waiting import DEADLINE, wait_for
 
 pytestmark = pytest.mark.anyio
 
@@ -196,6 +196,28 @@ async def test_a_cancelled_write_is_finished_or_not_begun(
     assert found in (stored, replace(stored, version=2))
     assert await afterwards.save(stored, expected=found.version) is not None
     await afterwards.close()
+
+
+async def test_work_given_up_while_its_connection_is_opened_is_not_done(path: Path) -> None:
+    database, done = Database(f"sqlite:///{path}"), []
+    opening, go_on = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        opening.set()
+        go_on.wait(DEADLINE)
+
+    event.listen(Engine, "connect", wait)
+    try:
+        working = asyncio.create_task(database.run(lambda _: done.append("it")))
+        await asyncio.to_thread(opening.wait, DEADLINE)
+        working.cancel()
+        await asyncio.wait([working])
+        go_on.set()
+        await database.close()
+    finally:
+        event.remove(Engine, "connect", wait)
+    assert working.cancelled()
+    assert done == []
 
 
 async def test_closing_leaves_no_connection_open_though_a_write_waits(

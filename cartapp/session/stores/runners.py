@@ -95,10 +95,14 @@ class _Job:
         self._work = work
         self._lock = Lock()
         self._connection: Any = None
+        self._abandoned = False
 
     def __call__(self) -> Any:
         with self._engine.connect() as connection:
-            self._connection = connection.connection.dbapi_connection
+            with self._lock:
+                if self._abandoned:
+                    return None
+                self._connection = connection.connection.dbapi_connection
             try:
                 return self._work(connection)
             finally:
@@ -108,6 +112,7 @@ class _Job:
     def abandon(self, interrupt: Callable[[Any], None]) -> None:
         """Nobody waits for it any more: its thread is wanted back."""
         with self._lock:
+            self._abandoned = True
             if self._connection is not None:
                 interrupt(self._connection)
 
