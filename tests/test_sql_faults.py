@@ -1,7 +1,9 @@
 """SQL servers that refuse, hang, go away and come back."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterator
+from struct import pack
 
 import pytest
 from msgspec.structs import replace
@@ -60,6 +62,24 @@ async def test_a_wrong_password_is_refused_and_not_shown(running: SqlServer) -> 
 async def test_an_unknown_database_is_refused(running: SqlServer) -> None:
     url = make_url(running.url).set(database="/nowhere").render_as_string(hide_password=False)
     await fails(url, "cannot be used: ")
+
+
+@pytest.mark.parametrize("running", ["firebird"], indirect=True)
+async def test_an_error_of_the_servers_operating_system_is_an_outage(running: SqlServer) -> None:
+    """With Firebird it has no code; a server that is being ended may give one."""
+    accept = pack(">4i", 3, 0x8000 | 10, 1, 3)  # op_accept: protocol, architecture, type
+    refusal = pack(">2iq4i", 9, 0, 0, 0, 7, errno.ECONNRESET, 0)  # op_response: isc_arg_unix
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for part in (accept, refusal):
+            await reader.read(4096)
+            writer.write(part)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        url = make_url(running.url).set(port=port).render_as_string(hide_password=False)
+        await fails(url, "cannot be used: Connection reset by peer")
 
 
 async def fails(url: str, words: str) -> None:

@@ -327,13 +327,21 @@ class Firebird(Dialect):
         return {"charset": "UTF8"}
 
     def adapt(self, engine: Engine) -> None:
-        """See `Dialect.adapt`: SQLAlchemy's dialect ends connections by a call that the driver lacks."""
+        """See `Dialect.adapt`: SQLAlchemy's dialect ends connections by a call that the driver lacks.
+
+        Nor can it take an error without a code of Firebird's, such as the server's operating system gives.
+        """
+        is_disconnect = engine.dialect.is_disconnect
 
         def do_terminate(dbapi_connection: Any) -> None:
             with suppress(dbapi_connection.DatabaseError):  # it was broken already
                 dbapi_connection.close()
 
+        def is_disconnected(error: Any, connection: Any, cursor: Any) -> bool:
+            return getattr(error, "gds_codes", None) == () or is_disconnect(error, connection, cursor)
+
         engine.dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+        engine.dialect.is_disconnect = is_disconnected  # type: ignore[method-assign, assignment]
 
     def before_connect(self) -> None:
         """Limit the time for a connection, which the driver takes from a registry of its own only."""
