@@ -59,7 +59,7 @@ messages: .venv/dev.stamp ## bring the translations up to date with the template
 	$(BABEL) compile --directory $(LOCALES)
 
 soak: .venv/dev.stamp ## the long tests
-	$(PYTEST) -m soak -o timeout=0 -o faulthandler_timeout=0
+	$(PYTEST) -m soak -o timeout=0
 
 table: .venv/dev.stamp ## run the tests of every promise, and write the table of docs/backends.md
 	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md

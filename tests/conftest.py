@@ -1,7 +1,10 @@
 """Fixtures that every test may use."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,22 @@ def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     counted = Counter(item.nodeid for item in items)
     if same := sorted(name for name, count in counted.items() if count > 1):
         raise pytest.UsageError(f"Several tests have the name {', '.join(same)}.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """End an asynchronous test after half of what pytest-timeout allows: its fixtures can still clean up."""
+    test = pyfuncitem.obj
+    limit = float(pyfuncitem.config.getini("timeout")) / 2
+
+    @wraps(test)
+    async def limited(**fixtures: object) -> None:
+        async with asyncio.timeout(limit):
+            await test(**fixtures)
+
+    if limit and iscoroutinefunction(test):
+        pyfuncitem.obj = limited
+    return (yield)
 
 
 @pytest.fixture

@@ -9,22 +9,18 @@ from cartapp.session.stores.base import Store
 
 from .store_workers import write_forever
 from .stores import make_record
-from .waiting import DEADLINE
-from .workers import numbered, processes
+from .workers import answer, numbered, piped
 
 
 class Writer:
     """A process that writes to the records until it is killed."""
 
     def __init__(self, url: str, keys: list[str]) -> None:
-        self._connection, theirs = processes.Pipe()
-        self._process = processes.Process(target=write_forever, args=(url, keys, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._process, self._connection = piped(write_forever, url, keys)
 
     def killed(self) -> list[tuple[str, int]]:
         """Kill it at a random moment of its work; the keys and versions that it was told."""
-        first = self._connection.recv()
+        first = answer(self._connection)
         self._process.join(random.uniform(0, 0.02))
         self._process.kill()
         return [first, *received(self._connection)]
@@ -57,8 +53,7 @@ def received(connection: Connection) -> list[Any]:
     """Everything that comes until the other side is gone."""
     answers: list[Any] = []
     try:
-        while connection.poll(DEADLINE):
-            answers.append(connection.recv())
+        while True:
+            answers.append(answer(connection))
     except (EOFError, OSError):  # OSError: it was killed in the middle of an answer
         return answers
-    raise AssertionError("The process neither ended nor answered.")

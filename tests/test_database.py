@@ -23,9 +23,10 @@ from cartapp.start import store_of
 
 from .databases import DATABASES, with_schema
 from .shop import ALICE, KEYBOARD, browser
+from .store_workers import ended
 from .stores import make_record
 from .waiting import DEADLINE
-from .workers import processes
+from .workers import answer, piped, processes
 
 pytestmark = pytest.mark.anyio
 
@@ -203,21 +204,13 @@ async def test_workers_start_at_once_and_accounts_write_beside_sessions(
 ) -> None:
     """No lock that another holds becomes an error. On SQLite they also make file, schema and tables."""
     url = await asyncio.to_thread(lambda: with_schema(DATABASES[engine](request)))
-    pipes = [processes.Pipe() for _ in range(number)]
-    workers = [
-        processes.Process(target=shop_all_at_once, args=(url, name, theirs), daemon=True)
-        for name, (_, theirs) in enumerate(pipes)
-    ]
-    for worker in workers:
-        worker.start()
-    assert [await asyncio.to_thread(ours.recv) for ours, _ in pipes] == ["ready"] * number
-    for ours, _ in pipes:
-        ours.send("go")
+    workers = [piped(shop_all_at_once, url, name) for name in range(number)]
+    assert [await asyncio.to_thread(answer, pipe) for _, pipe in workers] == ["ready"] * number
+    for _, pipe in workers:
+        pipe.send("go")
     statuses = Counter[int]()
-    for ours, _ in pipes:
-        assert await asyncio.to_thread(ours.poll, DEADLINE)
-        statuses.update(ours.recv())
-    for worker in workers:
-        await asyncio.to_thread(worker.join, DEADLINE)
+    for _, pipe in workers:
+        statuses.update(await asyncio.to_thread(answer, pipe))
+    assert await ended([worker for worker, _ in workers]) == [0] * number
     people = number * SHOPPERS
     assert statuses == {201: people, 200: people * 16}

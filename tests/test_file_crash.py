@@ -20,7 +20,7 @@ from cartapp.session.stores.file import FileStore
 from .needs import program, unmet
 from .stores import HOUR, files_in, make_record
 from .waiting import DEADLINE
-from .workers import UNAVAILABLE, one_operation, processes
+from .workers import UNAVAILABLE, answer, one_operation, piped
 
 NOW = 1_800_000_000_000
 OLD = make_record(NOW, data=b"old" * 1000, version=1)
@@ -82,11 +82,8 @@ def run(folder: Path, operation: str, *options: str) -> Traced:
     before, given, _ = WRITES[operation]
     if before is not None:
         asyncio.run(created(folder, before))
-    ours, theirs = processes.Pipe()
-    worker = processes.Process(target=one_operation, args=(folder, operation, given, NOW, theirs))
-    worker.start()
-    theirs.close()
-    assert ours.recv() == "ready"
+    worker, pipe = piped(one_operation, folder, operation, given, NOW)
+    assert answer(pipe) == "ready"
     assert worker.pid is not None
     log = folder.with_suffix(".log")
     with watched(worker.pid, log, *options):

@@ -18,10 +18,10 @@ from cartapp.session.stores.sql import SqlStore
 from .databases import SERVERS, emptied
 from .servers.process import free_port
 from .servers.sql import PASSWORD, SqlServer
-from .store_workers import write_under_faults
+from .store_workers import ended, write_under_faults
 from .stores import make_record
 from .waiting import DEADLINE, until_saved, until_there, version_of
-from .workers import numbered, processes
+from .workers import answer, numbered, piped
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise(6)]
 
@@ -159,25 +159,17 @@ async def test_a_restart_under_load_loses_no_answered_write(running: SqlServer, 
     keys = [make_record(0).key for _ in range(5)]
     for key in keys:
         await store.create(make_record(now(), key=key, data=numbered(0)))
-    pipes = [processes.Pipe() for _ in range(2)]
-    workers = [
-        processes.Process(target=write_under_faults, args=(running.url, keys, theirs), daemon=True)
-        for _, theirs in pipes
-    ]
-    for worker in workers:
-        worker.start()
+    workers = [piped(write_under_faults, running.url, keys) for _ in range(2)]
     await until_written(store, keys, 20)
     await asyncio.to_thread(running.server.restart)
     await until_written(store, keys, 20)
     await asyncio.to_thread(running.server.kill)
     await asyncio.to_thread(running.server.start)
     await until_written(store, keys, 20)
-    for ours, _ in pipes:
-        ours.send("stop")
-    told = [await asyncio.to_thread(ours.recv) for ours, _ in pipes]
-    for worker in workers:
-        await asyncio.to_thread(worker.join, DEADLINE)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    for _, pipe in workers:
+        pipe.send("stop")
+    told = [await asyncio.to_thread(answer, pipe) for _, pipe in workers]
+    assert await ended([worker for worker, _ in workers]) == [0, 0]
     for key in keys:
         record = await store.load(key)
         assert record is not None

@@ -18,7 +18,7 @@ from .databases import DATABASES, SERVERS
 from .store_workers import create_one, ended, increment_many, purge_all, started, write_until_gone
 from .stores import make_record
 from .waiting import PATIENCE, until_saved
-from .workers import processes
+from .workers import answer, piped
 
 pytestmark = pytest.mark.anyio
 
@@ -44,12 +44,11 @@ def store(database: Database, clock: ManualClock) -> SqlStore:
 
 
 async def test_ten_processes_that_start_at_once_make_one_table(url: str) -> None:
-    pipes = [processes.Pipe() for _ in range(10)]
-    workers = [started(create_one, url, theirs) for _, theirs in pipes]
-    assert [ours.recv() for ours, _ in pipes] == ["ready"] * 10
-    for ours, _ in pipes:
-        ours.send("go")
-    assert await ended(workers) == [0] * 10
+    workers = [piped(create_one, url) for _ in range(10)]
+    assert [answer(pipe) for _, pipe in workers] == ["ready"] * 10
+    for _, pipe in workers:
+        pipe.send("go")
+    assert await ended([worker for worker, _ in workers]) == [0] * 10
     store = SqlStore(Database(url, timeout=PATIENCE))
     assert len([found async for found in store.scan()]) == 10
     await store.close()
@@ -155,10 +154,9 @@ async def test_several_processes_purge_at_once(url: str) -> None:
     await store.create(live)
     for _ in range(1200):
         await store.create(make_record(at, expires=at + 1))
-    pipes = [processes.Pipe() for _ in range(3)]
-    workers = [started(purge_all, url, at + 1, theirs) for _, theirs in pipes]
-    assert await ended(workers) == [0] * 3
-    removed = [ours.recv() for ours, _ in pipes]
+    workers = [piped(purge_all, url, at + 1) for _ in range(3)]
+    assert await ended([worker for worker, _ in workers]) == [0] * 3
+    removed = [answer(pipe) for _, pipe in workers]
     # One that passed over rows which another had locked may leave some, when that one is not done with them.
     assert sum(removed) + await store.purge(at + 1) == 1200
     assert [found.key async for found in store.scan()] == [live.key]

@@ -1,4 +1,4 @@
-"""What the tests of the file store run in other processes. Imports little, so that they start fast."""
+"""Other processes of the tests, and what those of the file store run. Imports little: they start fast."""
 
 import asyncio
 import ctypes
@@ -7,8 +7,11 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -17,11 +20,28 @@ from cartapp.session.record import Record
 from cartapp.session.stores.base import Store
 from cartapp.session.stores.file import FileStore
 
+from .waiting import DEADLINE
+
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload([__name__])
 
 UNAVAILABLE = 75  # EX_TEMPFAIL
 _MOST_ATTEMPTS = 100_000
+
+
+def piped(target: Callable[..., None], *args: object) -> tuple[BaseProcess, Connection]:
+    """A process that runs this function, with one end of a pipe as its last argument; and the other end."""
+    ours, theirs = processes.Pipe()
+    worker = processes.Process(target=target, args=(*args, theirs), daemon=True)
+    worker.start()
+    theirs.close()  # or our end would never tell that the process is gone
+    return worker, ours
+
+
+def answer(pipe: Connection) -> Any:
+    """What the process at the other end sends next. Raises EOFError when it has ended instead."""
+    assert pipe.poll(DEADLINE), "The process neither ended nor answered."
+    return pipe.recv()
 
 
 async def increment(store: Store, key: str) -> None:
