@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -22,13 +22,6 @@ from .workers import increment, numbered, processes
 processes.set_forkserver_preload([workers.__name__, __name__])
 
 _HOUR = 3_600_000  # milliseconds
-
-
-def started(target: Callable[..., None], *args: object) -> BaseProcess:
-    """A process that runs this function."""
-    worker = processes.Process(target=target, args=args, daemon=True)
-    worker.start()
-    return worker
 
 
 async def ended(workers: Sequence[BaseProcess]) -> list[int | None]:

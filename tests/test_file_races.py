@@ -18,9 +18,10 @@ from cartapp.session.stores.file import FileStore
 
 from .conftest import ManualClock
 from .kills import killed_at_random
-from .store_workers import ended, increment_many, started, write_until_gone
+from .store_workers import ended, increment_many, write_until_gone
 from .stores import file_of, files_in, make_record
 from .waiting import DEADLINE, until_saved
+from .workers import started
 
 pytestmark = pytest.mark.anyio
 

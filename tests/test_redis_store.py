@@ -21,9 +21,10 @@ from cartapp.session.stores.redis import RedisStore
 
 from .conftest import ManualClock
 from .servers.redis import RedisServer
-from .store_workers import ended, increment_many, started, write_until_gone
+from .store_workers import ended, increment_many, write_until_gone
 from .stores import HOUR, REDIS, make_record, with_prefix
 from .waiting import PATIENCE, until, wait_for
+from .workers import started
 
 pytestmark = pytest.mark.anyio
 

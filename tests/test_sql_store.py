@@ -15,10 +15,10 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 
 from .conftest import ManualClock
 from .databases import DATABASES, SERVERS
-from .store_workers import create_one, ended, increment_many, purge_all, started, write_until_gone
+from .store_workers import create_one, ended, increment_many, purge_all, write_until_gone
 from .stores import make_record
 from .waiting import PATIENCE, until_saved
-from .workers import answer, piped
+from .workers import answer, piped, started
 
 pytestmark = pytest.mark.anyio
 

@@ -29,11 +29,17 @@ UNAVAILABLE = 75  # EX_TEMPFAIL
 _MOST_ATTEMPTS = 100_000
 
 
+def started(target: Callable[..., None], *args: object) -> BaseProcess:
+    """A process that runs this function."""
+    worker = processes.Process(target=target, args=args, daemon=True)
+    worker.start()
+    return worker
+
+
 def piped(target: Callable[..., None], *args: object) -> tuple[BaseProcess, Connection]:
     """A process that runs this function, with one end of a pipe as its last argument; and the other end."""
     ours, theirs = processes.Pipe()
-    worker = processes.Process(target=target, args=(*args, theirs), daemon=True)
-    worker.start()
+    worker = started(target, *args, theirs)
     theirs.close()  # or our end would never tell that the process is gone
     return worker, ours
 
