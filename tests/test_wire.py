@@ -1,6 +1,7 @@
 """What `cart serve` sends: head and body together, and no more than a slow client takes."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,7 +57,8 @@ async def served(
         def connection_made(self, transport: Any) -> None:
             super().connection_made(Watched(transport, written))
 
-    server = Server(uvicorn.Config(app, port=0, http=Protocol, lifespan="off", log_level="warning"))
+    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="off", log_level="warning", access_log=False)
+    server = Server(config)
     serving = asyncio.create_task(server.serve())
     await server.listens.wait()
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -84,6 +86,73 @@ async def test_an_answer_is_written_at_once() -> None:
             assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             assert await reader.readexactly(2) == b"ok"
         assert len(written) == 3
+
+
+async def test_an_answer_that_is_not_whole_is_left_to_uvicorn() -> None:
+    async def headless(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Length", b"2")]})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else b"ok"})
+
+    async with served(headless) as (reader, writer, _):
+        writer.write(REQUEST.replace(b"GET", b"HEAD") + REQUEST)
+        assert b"content-length: 2" in await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await reader.readexactly(2) == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([[b"Content-Length", b"2"]], b"content-length: 2\r\nconnection: close\r\n\r\nok"),  # a pair as well
+        ([], b"chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ([(b"transfer-encoding", b"chunked")], b"close\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ([(b"content-length", b"2"), (b"connection", b"close")], b"connection: close\r\n\r\nok"),
+    ],
+)
+async def test_an_answer_is_framed_as_by_uvicorn(
+    headers: list[tuple[bytes, bytes]], expected: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answering(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    caplog.set_level(logging.CRITICAL, "uvicorn.error")
+    async with served(answering) as (reader, writer, _):
+        writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        answer = await reader.read()
+        assert answer.endswith(expected)
+        assert answer.count(b"connection: close") == 1
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nset-cookie: b"), (b"x:y", b"a")])
+async def test_a_header_that_would_break_the_head_is_refused(
+    header: tuple[bytes, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def injecting(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"2"), header]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    caplog.set_level(logging.CRITICAL, "uvicorn.error")
+    async with served(injecting) as (reader, writer, _):
+        writer.write(REQUEST)
+        assert await reader.read() == b""  # uvicorn hangs up
+
+
+@pytest.mark.parametrize("length", [b"1", b"3"])
+async def test_an_answer_of_another_length_than_announced_is_never_sent_whole(
+    length: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lying(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    caplog.set_level(logging.CRITICAL, "uvicorn.error")
+    async with served(lying) as (reader, writer, _):
+        writer.write(REQUEST)
+        _head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert len(body) < int(length)  # cut short, so that the client knows
 
 
 async def test_the_last_answer_is_sent_before_the_connection_closes() -> None:

@@ -2,7 +2,7 @@
 
 A round trip costs far more in the client and in the kernel than in the server, so sending together what is
 waiting anyway multiplies what one process gets through. A command leaves at the end of the event loop's turn
-in which it was given; but while others are under way it waits for them to come back, for a millisecond at
+in which it was given; but while others are under way it waits for them to come back, three milliseconds at
 most (as in Nagle's algorithm, RFC 896).
 """
 
@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
-_HELD = 0.001  # seconds
+_HELD = 0.003  # seconds
 
 Answered = Callable[[object], None]
 """Takes the answers, in the order of the commands; a refusal is an exception given as an answer."""
