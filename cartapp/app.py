@@ -22,6 +22,7 @@ from cartapp.session.sweeper import Sweeper
 from cartapp.settings import Settings, load
 from cartapp.start import carrier_of, store_of
 from cartapp.web import errors, static, users
+from cartapp.web.application import Application
 from cartapp.web.layers.body_limit import BodyLimit
 from cartapp.web.layers.catch_all import CatchAll
 from cartapp.web.layers.cross_origin import CrossOriginCheck
@@ -71,13 +72,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         limit=Limit(settings.login_limit.count, settings.login_limit.seconds),
         session_age=settings.session_max_age,
     )
-    app = FastAPI(
+    app = Application(
         title="cartapp",
         version=API_VERSION,
         description="A shopping cart on a session layer that keeps every change.",
         openapi_url=None,  # the document and its page are routes of our own, with assets of our own
         redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the logs are our own
         middleware=_layers(settings, carrier, accounts, watchers),
         lifespan=_lifespan,
     )

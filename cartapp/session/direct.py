@@ -35,7 +35,8 @@ class DirectRoute(APIRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if wants_little(self.dependant):
+        self.is_short = wants_little(self.dependant)
+        if self.is_short:
             self.app = self._short_way(self.app)
 
     def is_plain(self, scope: Scope) -> bool:

@@ -49,7 +49,8 @@ class Patience:
             self._end(wait)
 
     def _begin(self) -> _Wait:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - a coroutine that runs is some task's
         wait = _Wait(task, task.cancelling(), loop.time() + self._seconds)
         self._waits[wait] = None

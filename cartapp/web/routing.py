@@ -1,8 +1,10 @@
-"""Routes whose body is strict JSON, and the form of a product in a path."""
+"""Routes of pages, routes whose body is strict JSON, and the form of a product in a path."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -48,6 +50,14 @@ def _without_content_type(request: Request) -> dict[str, Any]:
     return {**request.scope, "headers": headers}
 
 
+class PageRoute(APIRoute):
+    """A route on FastAPI's general way, with the stack that this way wants to find; see `Application`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.app = AsyncExitStackMiddleware(self.app)
+
+
 class JSONRoute(DirectRoute):
     """A route that takes no body or one JSON object, and refuses every other (400, 415).
 
@@ -56,7 +66,10 @@ class JSONRoute(DirectRoute):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._beginning = self.path.partition("{")[0]
+        if not self.is_short:
+            self.app = AsyncExitStackMiddleware(self.app)
+        self._beginning, parameter, _ = self.path.partition("{")
+        self._has_parameters = bool(parameter)
 
     def is_plain(self, scope: Scope) -> bool:
         """Every request is: its body is read right here."""
@@ -71,7 +84,9 @@ class JSONRoute(DirectRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As the framework's own, which takes a regular expression for every route of the application."""
-        return super().matches(scope) if self._beginning in scope["path"] else (Match.NONE, {})
+        path: str = scope["path"]
+        may_match = self._beginning in path if self._has_parameters else path.endswith(self._beginning)
+        return super().matches(scope) if may_match else (Match.NONE, {})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the strict reading of the body."""

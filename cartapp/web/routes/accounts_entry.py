@@ -14,9 +14,12 @@ from ..errors import Refused
 from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, form_body, json_answer
 from ..outputs import Entered, Message
+from ..routing import PageRoute
 from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, begin, client_of, device_of, end
 
-router = APIRouter(tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
+router = APIRouter(
+    route_class=PageRoute, tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
+)
 
 
 @router.get("/login")

@@ -14,7 +14,7 @@ from ..errors import Refused
 from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, TO_LOGIN, form_body, json_answer
 from ..outputs import PROBLEMS, Message, OwnSessionsAnswer
-from ..routing import JSONRoute
+from ..routing import JSONRoute, PageRoute
 from ..users import (
     HOME,
     LOGIN_PAGE,
@@ -27,7 +27,9 @@ from ..users import (
     user_of,
 )
 
-pages = APIRouter(tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
+pages = APIRouter(
+    route_class=PageRoute, tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
+)
 api = APIRouter(route_class=JSONRoute, strict_content_type=False, tags=["Accounts"], responses=PROBLEMS)
 
 

@@ -4,9 +4,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from ..answers import JSONAnswer
+from ..routing import PageRoute
 from ..templating import page
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/openapi.json")

@@ -11,10 +11,11 @@ from cartapp.session import Session
 from ..answers import JSONAnswer
 from ..clients import is_json_client
 from ..inspection import Inspector
+from ..routing import PageRoute
 from ..templating import page
 from ..users import accounts_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/inspect")

@@ -24,6 +24,7 @@ from ..pages import (
     profile_page,
     shop_page,
 )
+from ..routing import PageRoute
 from ..users import VisitorDep, change_user, user_of
 from ..visitor import (
     AlreadySent,
@@ -35,7 +36,9 @@ from ..visitor import (
     set_preferences,
 )
 
-router = APIRouter(tags=["Pages"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS)
+router = APIRouter(
+    route_class=PageRoute, tags=["Pages"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
+)
 
 SEE_OTHER: dict[str, Any] = {"status_code": 303, "response_class": RedirectResponse}
 """How a form that was carried out answers (RFC 9110, section 15.4.4): reloading does not send it again."""

@@ -1,0 +1,29 @@
+"""FastAPI without the layers that it puts round every application.
+
+They are for telemetry, for a limit of bodies, for unexpected errors, and for closing what a request opened.
+The shop does without the first, has its own of the next two, and puts the last round the routes that need it
+(`routing.PageRoute`). Together they take as long as finding the session.
+"""
+
+from fastapi import FastAPI
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Application(FastAPI):
+    """An application with the layers that it is given, and the handlers of exceptions innermost."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """See `Starlette`."""
+        app: ASGIApp = ExceptionMiddleware(self.router, self.exception_handlers)
+        for layer, arguments, options in reversed(self.user_middleware):
+            app = layer(app, *arguments, **options)
+        return app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "lifespan" or self.middleware_stack is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
