@@ -153,7 +153,7 @@ class ShopDatabase:
 
     async def upgrade(self) -> None:
         """Run the migrations that are missing, however long that takes."""
-        await self._database.run(upgrade, limit=None)
+        await self._database.run(upgrade, patient=True)
 
     async def close(self) -> None:
         """Close the database. Used again, it connects again."""

@@ -156,7 +156,7 @@ async def test_work_that_may_take_any_time_waits_as_long_for_others(tmp_path: Pa
 
     holding = asyncio.create_task(other.run(hold))
     await begun.wait()
-    waiting = asyncio.create_task(database.run(lambda connection: 1, limit=None))
+    waiting = asyncio.create_task(database.run(lambda connection: 1, patient=True))
     with pytest.raises(StoreUnavailable, match="database is locked"):
         await database.run(lambda connection: 1)
     assert not waiting.done()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from cartapp.session.patience import Patience
+from cartapp.session.stores.patience import Patience
 
 pytestmark = pytest.mark.anyio
 

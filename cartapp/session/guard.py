@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import StoreUnavailable
-from .patience import Patience
 from .record import Record, Version
 from .stores.base import Store
+from .stores.patience import Patience
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +17,8 @@ from sqlalchemy.sql.base import Executable
 from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable, UnusableURL
 from .dialects import Dialect, dialect_of
 from .embedded import Embedded
+from .patience import Patience
+from .plain import PlainStatements
 from .runners import Runner, Tasks, Threads, Work
 
 T = TypeVar("T")
@@ -46,17 +48,23 @@ class Database:
         self.dialect = dialect_of(url, timeout)
         self._timeout = timeout
         self._pool_size = pool_size
+        self._patience = Patience(_LAST_RESORT)
+        self._plain = PlainStatements()
         self._runner = _runner(self.dialect, pool_size)
 
     def is_at(self, url: str) -> bool:
         """Whether a URL is this database too, with the driver's name or without. Raises `InvalidStoreURL`."""
         return dialect_of(url, self._timeout).url == self.dialect.url
 
-    async def fetch(self, statement: Executable, values: Values | None = None) -> Rows:
-        """The rows of one query that finds a few."""
+    async def fetch(
+        self, statement: Executable, values: Values | None = None, *, plain: bool = False
+    ) -> Rows:
+        """The rows of one query that finds a few. For `plain` see `PlainStatements`."""
+        execute = self._executor(plain)
 
         def query(connection: Connection) -> Rows:
-            return connection.execute(statement, values).all()
+            rows: Rows = execute(connection, statement, values).fetchall()
+            return rows
 
         return await self._attempts(lambda _: self._runner.run(query, writes=False, brief=True))
 
@@ -64,12 +72,15 @@ class Database:
         """Do any queries, and return what `work` returns."""
         return await self._attempts(lambda _: self._runner.run(work, writes=False, brief=False))
 
-    async def execute(self, statement: Executable, values: Values | None = None) -> int:
+    async def execute(
+        self, statement: Executable, values: Values | None = None, *, plain: bool = False
+    ) -> int:
         """Change a few rows by one statement, a transaction of its own, and return how many it found."""
+        execute = self._executor(plain)
 
         def write(connection: Connection, progress: _Progress) -> int:
             progress.commits = self.dialect.autocommit
-            rows = connection.execute(statement, values).rowcount
+            rows: int = execute(connection, statement, values).rowcount
             if not self.dialect.autocommit:
                 progress.commits = True
                 connection.commit()
@@ -79,12 +90,12 @@ class Database:
             lambda progress: self._runner.run(partial(write, progress=progress), writes=True, brief=True)
         )
 
-    async def run(self, work: Work[T], *, limit: float | None = _LAST_RESORT) -> T:
+    async def run(self, work: Work[T], *, patient: bool = False) -> T:
         """Do several statements in one transaction and return what `work` returns.
 
         Keep it short, without side effects: it is done again when the engine rolls the transaction back for
-        the sake of another (deadlock, serialization failure). `limit` is in seconds; None is for work that
-        may take any time, and wait as long for others that do the same.
+        the sake of another (deadlock, serialization failure). `patient` is for work that may take any time,
+        and wait as long for others that do the same.
         """
 
         def transaction(connection: Connection, progress: _Progress) -> T:
@@ -97,8 +108,11 @@ class Database:
             lambda progress: self._runner.run(
                 partial(transaction, progress=progress), writes=True, brief=False
             ),
-            limit=limit,
+            patient=patient,
         )
+
+    def _executor(self, plain: bool) -> Callable[..., Any]:
+        return self._plain.execute if plain and self.dialect.embedded else Connection.execute
 
     async def close(self) -> None:
         """Give back connections and threads. Used again, it connects again, on any event loop."""
@@ -107,17 +121,17 @@ class Database:
 
     async def _attempts(
         self,
-        attempt: Callable[["_Progress"], Awaitable[T]],
+        attempt: Callable[["_Progress"], Coroutine[Any, Any, T]],
         *,
-        limit: float | None = _LAST_RESORT,
+        patient: bool = False,
     ) -> T:
-        deadline = asyncio.get_running_loop().time() + self._timeout if limit is not None else math.inf
+        deadline = math.inf if patient else asyncio.get_running_loop().time() + self._timeout
         was_lost = False
         for number in range(1, _ATTEMPTS + 1):
             progress = _Progress()
             try:
-                async with asyncio.timeout(limit):
-                    return await attempt(progress)
+                work = attempt(progress)
+                return await (work if patient else self._patience.wait_for(work))
             except IntegrityError:
                 raise
             except (DBAPIError, PoolTimeout, OSError) as error:

@@ -119,14 +119,15 @@ class SqlStore:
         """See `Store.create`. Raises `UnsupportedValue` for a user id of more than 255 characters."""
         row = {"skey": record.key, **_row(record, version=1)}
         try:
-            await self._on_table(self._database.execute, _INSERT, row)
+            await self._execute(_INSERT, row)
         except IntegrityError:
             return None
         return 1
 
     async def load(self, key: str) -> Record | None:
         """See `Store.load`."""
-        rows = await self._on_table(self._database.fetch, _LOAD, {"seen_key": key, "at": self._clock()})
+        seen = {"seen_key": key, "at": self._clock()}
+        rows = await self._on_table(self._database.fetch, _LOAD, seen, plain=True)
         return _record(key, rows[0]) if rows else None
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
@@ -141,9 +142,9 @@ class SqlStore:
     async def delete(self, key: str, *, expected: Record | None = None) -> bool:
         """See `Store.delete`."""
         if expected is None:
-            return await self._on_table(self._database.execute, _DELETE, {"seen_key": key}) == 1
+            return await self._execute(_DELETE, {"seen_key": key}) == 1
         seen = {"seen_key": key, "seen_version": int(expected.version), "seen_use": expected.last_used}
-        return await self._on_table(self._database.execute, _DELETE_SEEN, seen) == 1
+        return await self._execute(_DELETE_SEEN, seen) == 1
 
     async def ping(self) -> None:
         """A transaction that looks at no table. Raises `StoreUnavailable`."""
@@ -186,7 +187,10 @@ class SqlStore:
 
     async def _update(self, key: str, expected: Version, columns: Values) -> bool:
         seen = {"seen_key": key, "seen_version": int(expected), "at": self._clock()}
-        return await self._on_table(self._database.execute, _UPDATE, {**columns, **seen}) == 1
+        return await self._execute(_UPDATE, {**columns, **seen}) == 1
+
+    async def _execute(self, statement: Executable, values: Values) -> int:
+        return await self._on_table(self._database.execute, statement, values, plain=True)
 
     def _purge_batch(self, now: int, connection: Connection) -> tuple[int, int]:
         keys = connection.execute(self._expired, {"at": now}).scalars().all()
