@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections import Counter
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -15,6 +16,7 @@ from cartapp.app import create_app
 from cartapp.database import open_database, sessions_in
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import now
+from cartapp.session.stores import engine
 from cartapp.session.stores.encrypted import EncryptedStore
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
@@ -142,6 +144,21 @@ async def test_a_database_that_was_closed_connects_again(tmp_path: Path) -> None
     await database.close()
     assert await store.load(record.key) is not None
     await store.close()
+
+
+async def test_work_that_nobody_else_ends_is_given_up_unless_it_may_take_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_LAST_RESORT", 0.05)
+    database = Database(f"sqlite:///{tmp_path}/cart.db")
+    done = threading.Event()
+    patient = asyncio.create_task(database.run(lambda _: done.wait(DEADLINE), patient=True))
+    with pytest.raises(StoreUnavailable, match="no answer in time"):
+        await database.read(lambda _: done.wait(DEADLINE))
+    done.set()
+    assert await patient
+    assert await database.read(lambda _: 1) == 1
+    await database.close()
 
 
 async def test_work_that_may_take_any_time_waits_as_long_for_others(tmp_path: Path) -> None:
