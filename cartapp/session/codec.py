@@ -36,6 +36,7 @@ _FROM_TEXT: dict[str, Callable[[str], Any]] = {
     "$bytes": b64decode,
     "$UUID": UUID,
 }
+_SIGN = b"$"  # where there is none there is no tag; one byte is found faster than two
 _ESCAPE = "$dict"  # wraps a dict of the caller's that looks like one of our tags
 
 _raws = msgspec.json.Decoder(Raws)
@@ -62,7 +63,7 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
     """The value that `encode` was given. Raises `UnreadableRecord` for bytes that it did not make."""
     try:
         value = _plain.decode(raw)
-        return _untag(value) if b'"$' in bytes(raw) else value
+        return _untag(value) if _SIGN in bytes(raw) else value
     except (msgspec.DecodeError, RecursionError, ValueError, InvalidOperation, KeyError, TypeError) as error:
         raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
 
@@ -81,7 +82,7 @@ def fingerprint(value: Any) -> bytes | None:
 
 def decode_all(data: bytes) -> dict[str, Any]:
     """One record's data, decoded. Raises `UnreadableRecord` for anything that `join` did not make."""
-    if b'"$' in data:
+    if _SIGN in data:
         return {key: decode(raw) for key, raw in split(data).items()}
     value = decode(data)
     if not isinstance(value, dict):
