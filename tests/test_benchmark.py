@@ -230,3 +230,14 @@ def test_a_glance_at_the_layer_and_without_it() -> None:
     )
     assert re.fullmatch(r"\| a bare ASGI function(?: \| [\d,]+){2} \|  \|  \|  \|  \|  \| \d+ \|", bare)
     assert "the layer installed, to the same application without it | `/ping`" in done.stdout
+
+
+@pytest.mark.parametrize("backend", ["memory", "cookie"])
+def test_the_shop_is_measured_from_inside(backend: str) -> None:
+    script = f"from benchmarks import inside; inside.BATCHES = 1; inside.main({backend!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert re.fullmatch(
+        rf"{backend}   /ping \d+ µs   GET .+ µs   PUT .+ µs   /visit-counter \d+ µs\n", done.stdout
+    )
