@@ -5,9 +5,12 @@ The shop does without the first, has its own of the next two, and puts the last 
 (`routing.PageRoute`). Together they take as long as finding the session.
 """
 
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 
 class Application(FastAPI):
@@ -15,7 +18,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """See `Starlette`."""
-        app: ASGIApp = ExceptionMiddleware(self.router, self.exception_handlers)
+        app: ASGIApp = _Handled(self.router, self.exception_handlers)
         for layer, arguments, options in reversed(self.user_middleware):
             app = layer(app, *arguments, **options)
         return app
@@ -27,3 +30,32 @@ class Application(FastAPI):
             return
         scope["app"] = self
         await self.middleware_stack(scope, receive, send)
+
+
+class _Handled:
+    """Starlette's `ExceptionMiddleware`, which is called in only when there is an exception."""
+
+    def __init__(self, app: ASGIApp, handlers: Mapping[Any, ExceptionHandler]) -> None:
+        self._app, self._handlers = app, handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        def noticing(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = True
+            return send(message)
+
+        try:
+            await self._app(scope, receive, noticing)
+        except Exception as error:
+            if started:
+                raise
+            await ExceptionMiddleware(_raising(error), self._handlers)(scope, receive, send)
+
+
+def _raising(error: Exception) -> ASGIApp:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    return app

@@ -9,7 +9,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from cartapp.session.direct import DirectRoute
 
@@ -87,6 +87,11 @@ class JSONRoute(DirectRoute):
         path: str = scope["path"]
         may_match = self._beginning in path if self._has_parameters else path.endswith(self._beginning)
         return super().matches(scope) if may_match else (Match.NONE, {})
+
+    def handle(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        """As the framework's own, which first asks whether the route belongs to an included router."""
+        is_allowed = scope["method"] in (self.methods or ())
+        return (self.app if is_allowed else super().handle)(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the strict reading of the body."""
