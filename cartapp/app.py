@@ -78,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description="A shopping cart on a session layer that keeps every change.",
         openapi_url=None,  # the document and its page are routes of our own, with assets of our own
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # /metrics and the logs are our own
         middleware=_layers(settings, carrier, accounts, watchers),
         lifespan=_lifespan,
     )

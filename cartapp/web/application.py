@@ -5,12 +5,14 @@ The shop does without the first, has its own of the next two, and puts the last 
 (`routing.PageRoute`). Together they take as long as finding the session.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+
+from .layers.begun import Begun
 
 
 class Application(FastAPI):
@@ -39,17 +41,11 @@ class _Handled:
         self._app, self._handlers = app, handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        def noticing(message: Message) -> Awaitable[None]:
-            nonlocal started
-            started = True
-            return send(message)
-
+        begun = Begun(send)
         try:
-            await self._app(scope, receive, noticing)
+            await self._app(scope, receive, begun.send)
         except Exception as error:
-            if started:
+            if begun.yes:
                 raise
             await ExceptionMiddleware(_raising(error), self._handlers)(scope, receive, send)
 

@@ -1,11 +1,10 @@
 """The last resort: an error that nobody expected is logged, and answered without its details."""
 
-from collections.abc import Awaitable
-
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import error_response, logger
+from .begun import Begun
 
 
 class CatchAll:
@@ -22,19 +21,13 @@ class CatchAll:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
-
-        def noticing(message: Message) -> Awaitable[None]:
-            nonlocal started
-            started = True
-            return send(message)
-
+        begun = Begun(send)
         try:
-            await self.app(scope, receive, noticing)
+            await self.app(scope, receive, begun.send)
         except ClientDisconnect:
             logger.info("%s %s: the client went away amid its body", scope["method"], scope["path"])
         except Exception:
-            if started:
+            if begun.yes:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])
             await error_response(scope, 500, "Internal server error")(scope, receive, send)
