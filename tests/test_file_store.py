@@ -194,6 +194,35 @@ async def test_what_is_no_record_is_unreadable_and_left_alone(
 
 
 @pytest.mark.promise(10, backend="file")
+async def test_a_pipe_that_somebody_holds_open_is_unreadable(
+    store: FileStore, folder: Path, record: Record
+) -> None:
+    path = file_of(folder, record)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with path.open("r+b", buffering=0) as pipe:
+        with pytest.raises(UnreadableRecord):
+            await store.load(record.key)
+        assert await store.save(record, expected=1) is None
+        for garbage in (b"garbage", bytes(20_000)):
+            pipe.write(garbage)
+            with pytest.raises(UnreadableRecord):
+                await store.load(record.key)
+
+
+@pytest.mark.parametrize("size", [3_000, 5_000, 12_000, 60_000])
+async def test_a_file_is_read_whole_whatever_its_size(
+    store: FileStore, folder: Path, record: Record, size: int
+) -> None:
+    first = replace(record, data=os.urandom(size))
+    assert await store.create(first) == 1
+    assert await store.load(record.key) == replace(first, version=1)
+    second = replace(record, data=os.urandom(size))
+    assert await store.save(second, expected=1) == 2
+    assert await store.load(record.key) == replace(second, version=2)
+
+
+@pytest.mark.promise(10, backend="file")
 async def test_no_part_of_a_record_is_a_record(store: FileStore, folder: Path, stored: Record) -> None:
     path = file_of(folder, stored)
     whole = path.read_bytes()

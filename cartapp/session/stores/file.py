@@ -146,9 +146,11 @@ class FileStore:
     # -- one record: each of these is one atomic step ------------------------------------------------------
 
     def _load(self, key: str) -> Record | None:
-        with suppress(FileNotFoundError), Shard(self._place(key)) as folder:
-            return self._live(folder, key)
-        return None
+        try:
+            with Shard(self._place(key)) as folder:
+                return self._live(folder, key)
+        except FileNotFoundError:
+            return None
 
     def _load_locked(self, key: str) -> Record | None:
         with suppress(FileNotFoundError), LockedShard(self._place(key)) as folder:
@@ -169,15 +171,14 @@ class FileStore:
         return None
 
     def _save(self, wait: bool, record: Record, expected: Version) -> int | None:
-        with (
-            suppress(FileNotFoundError, UnreadableRecord),
-            LockedShard(self._place(record.key), wait) as folder,
-        ):
-            return folder.change(
-                record.key,
-                lambda stored: (record, int(expected) + 1) if self._is_seen(stored, expected) else None,
-            )
-        return None
+        try:
+            with LockedShard(self._place(record.key), wait) as folder:
+                return folder.change(
+                    record.key,
+                    lambda stored: (record, int(expected) + 1) if self._is_seen(stored, expected) else None,
+                )
+        except (FileNotFoundError, UnreadableRecord):
+            return None
 
     def _touch(self, wait: bool, key: str, expected: Version, last_used: int, expires: int) -> bool:
         with suppress(FileNotFoundError, UnreadableRecord), LockedShard(self._place(key), wait) as folder:

@@ -36,6 +36,8 @@ NAMES = [f"{byte:02x}" for byte in range(256)]
 MAX_BYTES = 4 << 20
 """Size of a file that is read at all."""
 
+_MOSTLY = 16_384  # bytes; files are mostly smaller, and then need not be asked for their size
+
 MAX_RECORD = 1 << 20
 """Size of a record that is written at all, far more than a session may have."""
 
@@ -87,9 +89,11 @@ class Shard:
 
     def read(self, key: str) -> Record | None:
         """The record, expired or not; None when there is none. Raises `UnreadableRecord`."""
-        with suppress(FileNotFoundError), self._opened(_file_name(key), os.O_RDONLY) as file:
-            return unpack(key, slots.newest(_content(file)))
-        return None
+        try:
+            with self._opened(_file_name(key), os.O_RDONLY) as file:
+                return unpack(key, slots.newest(_content(file)).content)
+        except FileNotFoundError:
+            return None
 
     def keys(self) -> list[str]:
         """The keys of all that stands in a record's place, expired records and garbage included."""
@@ -141,7 +145,8 @@ class LockedShard(Shard):
         """Put a record where none counts; whole or, when an error comes, not at all. Returns the version."""
         packed = _packed(record, version)
         with suppress(FileNotFoundError, UnreadableRecord), self._opened(_file_name(record.key)) as file:
-            if _write_in_place(file, _content(file), packed, record.expires):
+            content = _content(file)
+            if _write_in_place(file, content, slots.newest(content), packed, record.expires):
                 return version
         self._put(record, packed)
         return version
@@ -151,17 +156,20 @@ class LockedShard(Shard):
 
         None, and nothing changed, when there is no record or `make` returns None. Raises `UnreadableRecord`.
         """
-        with suppress(FileNotFoundError), self._opened(_file_name(key)) as file:
-            content = _content(file)
-            made = make(unpack(key, slots.newest(content)))
-            if made is None:
-                return None
-            record, version = made
-            packed = _packed(record, version)
-            if not _write_in_place(file, content, packed, record.expires):
-                self._put(record, packed)
-            return version
-        return None
+        try:
+            with self._opened(_file_name(key)) as file:
+                content = _content(file)
+                counts = slots.newest(content)
+                made = make(unpack(key, counts.content))
+                if made is None:
+                    return None
+                record, version = made
+                packed = _packed(record, version)
+                if not _write_in_place(file, content, counts, packed, record.expires):
+                    self._put(record, packed)
+                return version
+        except FileNotFoundError:
+            return None
 
     def _put(self, record: Record, packed: bytes) -> None:
         """Write a new file and rename it over the record's."""
@@ -209,9 +217,9 @@ def _packed(record: Record, version: int) -> bytes:
     return packed
 
 
-def _write_in_place(file: int, content: bytes, packed: bytes, expires: int) -> bool:
+def _write_in_place(file: int, content: bytes, counts: slots.Slot, packed: bytes, expires: int) -> bool:
     """Change a file that has this content; False when it has no room for the record."""
-    found = slots.change(content, packed)
+    found = slots.change(content, counts, packed)
     if found is None:
         return False
     at, slot = found
@@ -229,12 +237,18 @@ def _stamp(file: int, expires: int) -> None:
 
 
 def _content(file: int) -> bytes:
+    try:
+        content = os.read(file, _MOSTLY)
+    except (BlockingIOError, IsADirectoryError) as error:  # it is a pipe, or a folder
+        raise UnreadableRecord("it is not a file") from error
+    if len(content) < _MOSTLY:
+        return content
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableRecord("it is not a file")
     if found.st_size > MAX_BYTES:
         raise UnreadableRecord(f"it is larger than {MAX_BYTES} bytes")
-    return os.read(file, found.st_size)
+    return os.pread(file, found.st_size, 0)
 
 
 def name_of(key: str) -> str:

@@ -9,6 +9,7 @@ No file is made and none renamed, which a file system's journal makes a hundred 
 
 import struct
 import zlib
+from typing import NamedTuple
 
 from ..errors import UnreadableRecord
 
@@ -22,39 +23,39 @@ def fresh(content: bytes) -> bytes:
     return _slot(1, content).ljust(2 * size, b"\0")
 
 
-def newest(file: bytes) -> bytes:
-    """The content that counts. Raises `UnreadableRecord` when neither slot is whole."""
-    return _newest(file)[2]
+class Slot(NamedTuple):
+    """A whole slot."""
+
+    sequence: int
+    place: int
+    content: bytes
 
 
-def change(file: bytes, content: bytes) -> tuple[int, bytes] | None:
-    """What to write where in the file to change its content; None when that does not fit into a slot.
-
-    Raises `UnreadableRecord`.
-    """
-    sequence, index, _ = _newest(file)
-    size = len(file) // 2
-    if _HEAD.size + len(content) > size:
-        return None
-    return (1 - index) * size, _slot(sequence + 1, content)
-
-
-def _slot(sequence: int, content: bytes) -> bytes:
-    return _HEAD.pack(sequence, len(content), _checksum(sequence, content)) + content
-
-
-def _newest(file: bytes) -> tuple[int, int, bytes]:
-    """Sequence, index and content of the slot that counts. Raises `UnreadableRecord`."""
+def newest(file: bytes) -> Slot:
+    """The slot that counts. Raises `UnreadableRecord` when neither is whole."""
     size = len(file) // 2
     if size >= _HEAD.size:
-        heads = [(*_HEAD.unpack_from(file, index * size), index) for index in (0, 1)]
-        for sequence, length, checksum, index in sorted(heads, reverse=True):
+        heads = _HEAD.unpack_from(file), _HEAD.unpack_from(file, size)
+        for index in (0, 1) if heads[0] > heads[1] else (1, 0):
+            sequence, length, checksum = heads[index]
             start = index * size + _HEAD.size
             content = file[start : start + length]
             fits = length <= size - _HEAD.size
             if fits and sequence and checksum == _checksum(sequence, content):
-                return sequence, index, content
+                return Slot(sequence, index, content)
     raise UnreadableRecord("it is not a whole record of this version")
+
+
+def change(file: bytes, counts: Slot, content: bytes) -> tuple[int, bytes] | None:
+    """What to write where in a file to change its content; None when that does not fit into a slot."""
+    size = len(file) // 2
+    if _HEAD.size + len(content) > size:
+        return None
+    return (1 - counts.place) * size, _slot(counts.sequence + 1, content)
+
+
+def _slot(sequence: int, content: bytes) -> bytes:
+    return _HEAD.pack(sequence, len(content), _checksum(sequence, content)) + content
 
 
 def _checksum(sequence: int, content: bytes) -> int:
