@@ -32,7 +32,7 @@ class Layer:
 
     async def visit(self, cookie: str | None = None) -> tuple[Session, Visit]:
         """What a request does first: its session, loaded."""
-        visit = self.manager.visit(lambda: cookie)
+        visit = Visit(self.manager, lambda: cookie)
         return await Session(visit).load(), visit
 
     async def begin(self, **data: object) -> str:

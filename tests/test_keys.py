@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from cartapp.session import SessionTooLarge, UnreadableRecord
 from cartapp.session.carriers import COOKIE_BYTES, CookieCarrier
 from cartapp.session.keys import KeyRing, is_strong, new_secret
-from cartapp.session.manager import Manager
+from cartapp.session.manager import Manager, Visit
 from cartapp.session.policy import Policy
 from cartapp.session.record import Record, key_of, new_id
 from cartapp.session.session import Session
@@ -100,14 +100,14 @@ class CookieLayer:
         self.manager = Manager(carrier, Policy(), clock=clock)
 
     async def store(self, cookie: str | None, **data: object) -> str:
-        visit = self.manager.visit(lambda: cookie)
+        visit = Visit(self.manager, lambda: cookie)
         session = await Session(visit).load()
         session.update(data)
         await session.save()
         return visit.cookie() or ""
 
     async def read(self, cookie: str) -> dict[str, object]:
-        return (await Session(self.manager.visit(lambda: cookie)).load()).copy()
+        return (await Session(Visit(self.manager, lambda: cookie)).load()).copy()
 
 
 async def test_the_record_travels_in_the_cookie(clock: ManualClock) -> None:
@@ -171,7 +171,7 @@ async def test_keep_alive_and_renewal_change_the_cookie(clock: ManualClock) -> N
     kept = await layer.store(cookie)
     clock.advance(3600)
     assert await layer.read(kept) == {"a": 1}
-    visit = layer.manager.visit(lambda: kept)
+    visit = Visit(layer.manager, lambda: kept)
     session = await Session(visit).load()
     before = session.id
     session.log_in("7")

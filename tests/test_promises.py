@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from cartapp.session.errors import SessionTooLarge
 from cartapp.session.keys import KeyRing, new_secret
+from cartapp.session.manager import Visit
 from cartapp.session.policy import Policy
 from cartapp.session.record import key_of
 from cartapp.session.stores import open_store
@@ -98,12 +99,12 @@ async def test_operations_of_each_kind_of_request(store: Store, clock: ManualClo
     counted = Counted(store)
     layer = Layer(counted, clock, PATIENT)
     counted.since()  # the guard has looked at its name
-    layer.manager.visit(lambda: None)
+    Visit(layer.manager, lambda: None)
     await layer.visit()
     assert counted.since() == []
     cookie = await layer.begin(a=1)
     assert counted.since() == ["create"]
-    layer.manager.visit(lambda: cookie)  # a request that does not load
+    Visit(layer.manager, lambda: cookie)  # a request that does not load
     assert counted.since() == []
     for due in (False, True, False):
         clock.advance(360 if due else 1)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartapp.session import GONE, SessionNotLoaded, UnsupportedValue
+from cartapp.session.manager import Visit
 from cartapp.session.session import Session
 from cartapp.session.stores.memory import MemoryStore
 from tests.conftest import ManualClock
@@ -208,7 +209,7 @@ async def test_two_requests_on_one_record_lose_nothing(sequence: list[tuple[int,
     ],
 )
 async def test_touching_counts_and_needs_loading(layer: Layer, touch: Callable[[Session], object]) -> None:
-    unloaded = Session(layer.manager.visit(lambda: None))
+    unloaded = Session(Visit(layer.manager, lambda: None))
     with pytest.raises(SessionNotLoaded):
         touch(unloaded)
     loaded, _ = await layer.visit()

@@ -33,7 +33,7 @@ class _Turn(asyncio.Lock):
 
 
 class Manager:
-    """Makes a `Visit` of each request and counts what happens. One for each application and process.
+    """What the visits of one application and process have in common.
 
     `on_count` is called with the name of whatever is counted: see `SessionMiddleware`.
     """
@@ -47,34 +47,40 @@ class Manager:
         self._on_count = on_count
         self._turns: dict[str, _Turn] = {}
 
-    def visit(
-        self, read_cookie: Callable[[], str | None], *, read_only: bool = False, can_set_cookie: bool = True
-    ) -> "Visit":
-        """One request's dealings with its session; `read_cookie` gives our cookie's value, if one came."""
-        return Visit(self, read_cookie, read_only=read_only, can_set_cookie=can_set_cookie)
-
     def count(self, what: str) -> None:
         """One more of it."""
         if self._on_count is not None:
             self._on_count(what)
 
-    def want_turn(self, key: str) -> _Turn:
-        """The turn of a session, until `leave_turn`."""
+    async def take_turn(self, key: str) -> _Turn:
+        """Wait for the turn of a session, which others wait for until `end_turn`."""
         turn = self._turns.get(key)
         if turn is None:
             turn = self._turns[key] = _Turn()
         turn.wanted += 1
+        try:
+            await turn.acquire()
+        except asyncio.CancelledError:
+            self._want_no_more(key, turn)
+            raise
         return turn
 
-    def leave_turn(self, key: str, turn: _Turn) -> None:
-        """Forget the turn when it was the last commit that wanted it."""
+    def end_turn(self, key: str, turn: _Turn) -> None:
+        """Let the next one have the turn."""
+        turn.release()
+        self._want_no_more(key, turn)
+
+    def _want_no_more(self, key: str, turn: _Turn) -> None:
         turn.wanted -= 1
-        if not turn.wanted:
+        if not turn.wanted:  # it was the last commit that wanted it
             del self._turns[key]
 
 
 class Visit:
-    """The keeper of one request's session: loads it, commits it, and knows the cookie that follows."""
+    """The keeper of one request's session: loads it, commits it, and knows the cookie that follows.
+
+    `read_cookie` gives our cookie's value, if one came.
+    """
 
     _arrived = False  # whether the cookie was looked into; most requests never ask for their session
     _cookie: str | None = None  # what came, once it was looked into
@@ -82,20 +88,13 @@ class Visit:
     _key: str | None = None
     _committed = False  # whether this visit wrote anything
     cleared = False  # whether the cookie is to be removed
+    can_set_cookie = True  # until the answer begins; over a WebSocket never
+    read_only = False  # whether nothing is committed
 
-    def __init__(
-        self,
-        manager: Manager,
-        read_cookie: Callable[[], str | None],
-        *,
-        read_only: bool,
-        can_set_cookie: bool,
-    ) -> None:
+    def __init__(self, manager: Manager, read_cookie: Callable[[], str | None]) -> None:
         self._manager = manager
         self._policy = manager.policy
         self._read_cookie = read_cookie
-        self._read_only = read_only
-        self.can_set_cookie = can_set_cookie  # until the answer begins; over a WebSocket never
 
     def _arrive(self) -> None:
         if not self._arrived:
@@ -182,7 +181,7 @@ class Visit:
         """
         try:
             operations = session.recorded()
-            if self._read_only:
+            if self.read_only:
                 return
             if self._manager.carrier.holds_record and (operations or session.renewing or session.ending):
                 self._need_cookie()
@@ -201,7 +200,7 @@ class Visit:
     async def finish(self, session: Session, *, failed: bool) -> None:
         """The commit before the first byte; of a failed request (5xx) only the end of a session counts."""
         if failed:
-            if session.ending and not self._read_only:
+            if session.ending and not self.read_only:
                 await self._end(session)
             return
         if self._policy.eager:
@@ -246,17 +245,15 @@ class Visit:
             raise SessionEnded
         if session.renewing:
             self._need_cookie()
-        turn = self._manager.want_turn(record.key)
+        turn = await self._manager.take_turn(record.key)
         try:
-            queued = turn.locked()
-            async with turn:
-                newest = turn.latest if queued and turn.latest is not None else record
-                turn.latest = None
-                self._count_overwritten(record, newest, operations)
-                committed = await self._compete(session, newest, operations)
-                turn.latest = committed if committed.key == record.key else None  # never across ids
+            newest = turn.latest or record
+            turn.latest = None
+            self._count_overwritten(record, newest, operations)
+            committed = await self._compete(session, newest, operations)
+            turn.latest = committed if committed.key == record.key else None  # never across ids
         finally:
-            self._manager.leave_turn(record.key, turn)
+            self._manager.end_turn(record.key, turn)
         session.fill(committed)
         if committed.key != record.key:
             await self._policy.hooks.regenerated(record.key, committed.key)

@@ -27,7 +27,7 @@ class RecordingDict(dict[str, Any]):
 
     def __init__(self) -> None:
         # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
-        super().__setitem__("not loaded", None)
+        dict.__setitem__(self, "not loaded", None)
 
     def _forget(self) -> None:
         self.operations: list[Operation] = []
@@ -65,7 +65,7 @@ class RecordingDict(dict[str, Any]):
             if now is not None and now == before:
                 continue
             raw = codec.encode(key, value)
-            if bytes(raw) != bytes(self._raw(key)):
+            if raw != self._raw(key):
                 self._record_set(key, raw)
             self._handed[key] = now
 

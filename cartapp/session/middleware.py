@@ -16,7 +16,7 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager, OnCount
+from .manager import Manager, OnCount, Visit
 from .policy import IsCurrent, Policy
 from .record import Clock, now
 from .session import Session
@@ -197,14 +197,17 @@ class _Exchange:
     _answered = False
 
     def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
-        self._layer, self._scope, self._receive, self._send = layer, scope, receive, send
+        self._layer = layer
+        self._scope = scope
+        self._receive = receive
+        self._send = send
         self._written = layer.written[scope.get("scheme") in ("https", "wss")]
-        self._visit = layer.manager.visit(
-            partial(self._written.read, scope["headers"]),
-            read_only=scope.get("method") == "HEAD",  # RFC 9110, 9.2.1: it changes nothing
-            can_set_cookie=scope["type"] == "http",
-        )
-        self.session = Session(self._visit, layer.data)
+        self._visit = visit = Visit(layer.manager, partial(self._written.read, scope["headers"]))
+        if scope["type"] == "websocket":
+            visit.can_set_cookie = False
+        elif scope["method"] == "HEAD":
+            visit.read_only = True  # RFC 9110, 9.2.1: it changes nothing
+        self.session = Session(visit, layer.data)
 
     async def websocket(self, load: bool) -> None:
         """Loaded at the handshake; saved only by `save()`, and never begun here."""
@@ -222,10 +225,10 @@ class _Exchange:
 
         Not a coroutine itself, since most messages only pass.
         """
-        starts = message["type"] == "http.response.start"
-        if self._answered or (starts and self._is_used()):
-            return self._forward(message)
-        if starts:
+        if self._answered or message["type"] == "http.response.start":
+            session = self.session
+            if self._answered or session.accessed or session.loaded or self._layer.policy.eager:
+                return self._forward(message)
             self._visit.can_set_cookie = False
         return self._send(message)
 
@@ -245,9 +248,6 @@ class _Exchange:
     def started(self) -> bool:
         """Whether the answer has begun, so that it can say nothing else any more."""
         return not self._visit.can_set_cookie
-
-    def _is_used(self) -> bool:
-        return self.session.loaded or self.session.accessed or self._layer.policy.eager
 
     async def answer(self, error: SessionError) -> None:
         """Say what failed, in place of the handler's answer."""
@@ -272,10 +272,11 @@ class _Exchange:
         headers = message["headers"] = [*message.get("headers", ())]
         if cookie is not None:
             headers.append((b"set-cookie", cookie.encode("latin-1")))
-        if any(name in _CACHING for name, _ in headers):
-            _make_private(MutableHeaders(raw=headers))
-        else:
-            headers += _PRIVATE
+        for name, _ in headers:
+            if name in _CACHING:
+                _make_private(MutableHeaders(raw=headers))
+                return
+        headers += _PRIVATE
 
     def _cookie_header(self) -> str | None:
         value = self._visit.cookie()

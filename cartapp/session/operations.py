@@ -63,7 +63,7 @@ class Modify:
     def apply(self, raws: codec.Raws) -> None:
         """Do it to `raws`. The last run counts when it was on this value: the function is pure."""
         given = raws.get(self.key, self._default)
-        if self._given is None or bytes(given) != bytes(self._given):
+        if given != self._given:
             self.run(given)
         if self._made is None:
             raws.pop(self.key, None)

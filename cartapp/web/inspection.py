@@ -87,7 +87,9 @@ class Inspector:
     def visit(self, scope: Scope) -> Visit:
         """The dealings of this request with the session of its cookie."""
         name = self._cookie.name_for(_is_https(scope))
-        return self._manager.visit(partial(read_cookie, scope["headers"], name), read_only=True)
+        visit = Visit(self._manager, partial(read_cookie, scope["headers"], name))
+        visit.read_only = True
+        return visit
 
     def own_key(self, scope: Scope) -> str | None:
         """The key of the session that a request came with, whether there is one or not."""
