@@ -81,12 +81,12 @@ class Cart(Struct, frozen=True):
     @property
     def total(self) -> int:
         """The price of everything, in cents."""
-        return sum(item.subtotal for item in self.items)
+        return sum([item.subtotal for item in self.items])
 
     @property
     def item_count(self) -> int:
         """How many pieces there are."""
-        return sum(item.quantity for item in self.items)
+        return sum([item.quantity for item in self.items])
 
     @property
     def unique_items(self) -> int:
@@ -95,7 +95,10 @@ class Cart(Struct, frozen=True):
 
     def find(self, product_id: int) -> CartItem | None:
         """The product's line, or None."""
-        return next((item for item in self.items if item.product_id == product_id), None)
+        for item in self.items:
+            if item.product_id == product_id:
+                return item
+        return None
 
     def _line(self, product_id: int) -> CartItem:
         item = self.find(product_id)
@@ -104,7 +107,8 @@ class Cart(Struct, frozen=True):
         return item
 
     def _with(self, changed: CartItem) -> "Cart":
-        return Cart(tuple(changed if item.product_id == changed.product_id else item for item in self.items))
+        items = [changed if item.product_id == changed.product_id else item for item in self.items]
+        return Cart(tuple(items))
 
     @classmethod
     def from_session(cls, lines: Iterable[Mapping[str, Any]]) -> Self:

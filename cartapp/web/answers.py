@@ -1,11 +1,14 @@
 """Answers in JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from cartapp.cart import Cart, number_of
+
+_TYPE = (b"content-type", b"application/json")
 
 
 class JSONAnswer(Response):
@@ -16,6 +19,13 @@ class JSONAnswer(Response):
     def render(self, content: Any) -> bytes:
         """The value as bytes."""
         return msgspec.json.encode(content)
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """As in `Response`, which finds out anew what is the same for every JSON answer."""
+        if headers is not None:
+            super().init_headers(headers)
+            return
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), _TYPE]
 
 
 def cart_answer(cart: Cart) -> JSONAnswer:

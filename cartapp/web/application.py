@@ -20,18 +20,18 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """See `Starlette`."""
-        app: ASGIApp = _Handled(self.router, self.exception_handlers)
+        app: ASGIApp = _Handled(self.router.middleware_stack, self.exception_handlers)
         for layer, arguments, options in reversed(self.user_middleware):
             app = layer(app, *arguments, **options)
         return app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        if scope["type"] == "lifespan" or self.middleware_stack is None:
-            await super().__call__(scope, receive, send)
-            return
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
         scope["app"] = self
-        await self.middleware_stack(scope, receive, send)
+        begun = scope["begun"] = Begun(send)
+        await self.middleware_stack(scope, receive, begun.send)
 
 
 class _Handled:
@@ -41,11 +41,10 @@ class _Handled:
         self._app, self._handlers = app, handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = Begun(send)
         try:
-            await self._app(scope, receive, begun.send)
+            await self._app(scope, receive, send)
         except Exception as error:
-            if begun.yes:
+            if scope["begun"].yes:
                 raise
             await ExceptionMiddleware(_raising(error), self._handlers)(scope, receive, send)
 

@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from cartapp.session.direct import DirectRoute
@@ -86,7 +86,11 @@ class JSONRoute(DirectRoute):
         """As the framework's own, which takes a regular expression for every route of the application."""
         path: str = scope["path"]
         may_match = self._beginning in path if self._has_parameters else path.endswith(self._beginning)
-        return super().matches(scope) if may_match else (Match.NONE, {})
+        if not may_match:
+            return Match.NONE, {}
+        match, found = Route.matches(self, scope)  # FastAPI's own asks in between for an included router
+        found["route"] = self
+        return match, found
 
     def handle(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """As the framework's own, which first asks whether the route belongs to an included router."""

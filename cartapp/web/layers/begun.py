@@ -6,7 +6,7 @@ from starlette.types import Message, Send
 
 
 class Begun:
-    """Passes messages on, and knows whether there were any."""
+    """Passes messages on, and knows whether there were any; in each request's scope as `begun`."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -4,7 +4,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import error_response, logger
-from .begun import Begun
 
 
 class CatchAll:
@@ -21,13 +20,12 @@ class CatchAll:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = Begun(send)
         try:
-            await self.app(scope, receive, begun.send)
+            await self.app(scope, receive, send)
         except ClientDisconnect:
             logger.info("%s %s: the client went away amid its body", scope["method"], scope["path"])
         except Exception:
-            if begun.yes:
+            if scope["begun"].yes:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])
             await error_response(scope, 500, "Internal server error")(scope, receive, send)
