@@ -2,10 +2,11 @@
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartapp.web.application import Application
 
@@ -40,7 +41,31 @@ async def broken(_request: Request) -> Response:
     raise ZeroDivisionError
 
 
+class FailsFirst:
+    """A layer that does not let the first answer begin, as a session whose commit fails."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failed = False
+
+        async def second(message: Message) -> None:
+            nonlocal failed
+            if not failed:
+                failed = True
+                raise Refused
+            await send(message)
+
+        await self.app(scope, receive, second)
+
+
+async def fine(_request: Request) -> Response:
+    return PlainTextResponse("fine")
+
+
 ROUTES = [
+    Route("/fine", fine),
     Route("/refuse", refuse),
     Route("/missing", missing),
     Route("/broken", broken),
@@ -48,8 +73,8 @@ ROUTES = [
 ]
 
 
-async def sent(path: str, messages: list[Message]) -> None:
-    app = Application(exception_handlers={Refused: refused})
+async def sent(path: str, messages: list[Message], *layers: Middleware) -> None:
+    app = Application(exception_handlers={Refused: refused}, middleware=layers)
     app.router.routes.extend(ROUTES)
 
     async def receive() -> Message:
@@ -69,6 +94,12 @@ async def test_an_exception_is_answered_by_its_handler(path: str, status: int) -
     messages: list[Message] = []
     await sent(path, messages)
     assert [message.get("status") for message in messages] == [status, None]
+
+
+async def test_an_exception_before_the_first_byte_is_answered_although_the_handler_has_answered() -> None:
+    messages: list[Message] = []
+    await sent("/fine", messages, Middleware(FailsFirst))
+    assert [message.get("status") for message in messages] == [418, None]
 
 
 async def test_an_exception_without_a_handler_goes_on() -> None:
