@@ -28,6 +28,8 @@ T = TypeVar("T")
 VERSION_TABLE = "cart_schema"
 """Where the revision stands: a name of our own, since the database may be shared."""
 
+_MADE_WITHIN = 30.0  # seconds
+
 logger = logging.getLogger("cartapp.schema")
 
 
@@ -101,7 +103,8 @@ class ShopDatabase:
     """The database of accounts and catalogue, whose schema is seen to before the first use.
 
     An embedded one is upgraded; any other that is behind counts as out of reach. Then `seed` may add first
-    rows. A call that takes longer than `timeout` seconds raises `StoreUnavailable`.
+    rows. A call that takes longer than `timeout` seconds raises `StoreUnavailable`; the first one may take
+    longer, if it has to make the file.
     """
 
     def __init__(
@@ -167,22 +170,24 @@ class ShopDatabase:
             raise StoreUnavailable(str(error)) from error  # whose words no visitor is shown
 
     async def _prepare(self) -> None:
-        async with self._bounded():
-            found, wanted = await self._database.run(lambda connection: (current(connection), head()))
+        wanted = await asyncio.to_thread(head)  # which reads the migrations, and asks no database
+        # A file is made by the first look at it, which a busy disk may take its time for.
+        is_made = self.file is not None and not self.file.exists()
+        async with self._bounded(_MADE_WITHIN if is_made else self._timeout):
+            found = await self._database.run(current, patient=is_made)
         if found != wanted:
             if self.file is None:
                 raise SchemaOutdated(found, wanted)
             await self.upgrade()  # takes the lock first, so that of several processes one does it
             logger.info("The database's schema was brought from revision %s to %s", found or "none", wanted)
         if self._seed is not None:
-            await self._database.run(self._seed)
+            await self._database.run(self._seed, patient=is_made)
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
+    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[None]:
+        seconds = seconds or self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            raise StoreUnavailable(
-                f"The database did not answer within {self._timeout:g} seconds."
-            ) from error
+            raise StoreUnavailable(f"The database did not answer within {seconds:g} seconds.") from error

@@ -209,7 +209,7 @@ async def _prepare_database(database: ShopDatabase) -> list[str]:
         raise SettingsError(f"DATABASE_URL cannot be used. {error}") from None
     except StoreUnavailable as error:
         if database.file is not None:
-            raise SettingsError(f"DATABASE_URL must name a file that can be made. {error}") from None
+            raise SettingsError(f"DATABASE_URL must name a file that can be used. {error}") from None
     finally:
         await database.close()
     return [f"The database {_shown(new_file)} was made for users and products."] if new_file else []

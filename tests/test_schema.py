@@ -15,6 +15,7 @@ from cartapp.accounts import tables as accounts
 from cartapp.catalogue import BUILT_IN, seed
 from cartapp.catalogue import tables as catalogue
 from cartapp.session import StoreUnavailable
+from cartapp.session.stores.engine import Database
 
 from .accounts import made, opened, url_in
 from .databases import DATABASES, without_schema
@@ -96,6 +97,18 @@ async def test_an_embedded_database_is_upgraded_once_however_many_begin(tmp_path
     assert products == len(BUILT_IN)
     for database in databases:
         await database.close()
+
+
+async def test_only_making_the_file_may_take_longer_than_the_timeout(tmp_path: Path) -> None:
+    at_once = 1e-6
+    first, later = (
+        schema.ShopDatabase(Database(url_in(tmp_path), timeout=at_once), timeout=at_once) for _ in range(2)
+    )
+    await first.prepare()
+    await first.close()
+    with pytest.raises(StoreUnavailable, match="did not answer within 1e-06 seconds"):
+        await later.prepare()
+    await later.close()
 
 
 async def test_a_server_that_is_behind_is_not_touched(tmp_path: Path) -> None:
