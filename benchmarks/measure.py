@@ -2,7 +2,6 @@
 
 The servers of a group run at the same time; only the one that is measured has work. One round measures every
 endpoint of every peer once, peer after peer, so that a slow minute of the machine falls on all of them alike.
-Each round starts them anew, since the same server may be a tenth faster after one start than after another.
 """
 
 import sys
@@ -101,34 +100,21 @@ def measure(group: str, peers: Sequence[Peer], plan: Plan) -> Found:
             scheme: stack.enter_context(backend.running(scheme))
             for scheme in sorted(SERVERS & {_scheme(peer) for peer in peers})
         }
-        results = {peer.name: Result() for peer in peers}
-        meter = Meter()
-        for number in range(1, plan.rounds):
-            with _all_started(peers, folder / str(number), backends, results) as contestants:
-                _round(contestants, f"{number}/{plan.rounds}", plan.seconds, folder)
-        with _all_started(peers, folder / "last", backends, results) as contestants:
-            _round(contestants, f"{plan.rounds}/{plan.rounds}", plan.seconds, folder)
-            _at_common_rate(contestants, plan)
-            runs = {name: result.runs for name, result in results.items()}
-            duels = [(match, _duel(match, contestants, plan)) for match in matches(group, runs)]
-            strangers = meter.share()
-            for each in contestants:
-                _afterwards(each)
-        return Found(results, duels, [each.version() for each in backends.values()], strangers)
-
-
-@contextmanager
-def _all_started(
-    peers: Sequence[Peer], folder: Path, backends: Mapping[str, Backend], results: Mapping[str, Result]
-) -> Iterator[list[_Contestant]]:
-    folder.mkdir()
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                _started(peer, folder, number, backends.get(_scheme(peer)), results[peer.name])
-            )
+        contestants = {
+            peer.name: stack.enter_context(_started(peer, folder, number, backends.get(_scheme(peer))))
             for number, peer in enumerate(peers)
-        ]
+        }
+        meter = Meter()
+        for number in range(1, plan.rounds + 1):
+            _round(list(contestants.values()), f"{number}/{plan.rounds}", plan.seconds, folder)
+        _at_common_rate(list(contestants.values()), plan)
+        runs = {name: each.result.runs for name, each in contestants.items()}
+        duels = [(match, _duel(match, contestants, plan)) for match in matches(group, runs)]
+        strangers = meter.share()
+        for each in contestants.values():
+            _afterwards(each)
+        results = {name: each.result for name, each in contestants.items()}
+        return Found(results, duels, [each.version() for each in backends.values()], strangers)
 
 
 def _round(contestants: Sequence[_Contestant], label: str, seconds: int, folder: Path) -> None:
@@ -155,13 +141,13 @@ def _at_common_rate(contestants: Sequence[_Contestant], plan: Plan) -> None:
             each.result.steady[endpoint] = _steady(each, endpoint, wanted, plan)
 
 
-def _duel(match: Match, contestants: Sequence[_Contestant], plan: Plan) -> dict[str, list[Steady]]:
-    by_name = {each.peer.name: each for each in contestants}
-    found: dict[str, list[Steady]] = {name: [] for name in (match.rival, *match.ours)}
-    wanted = min(_bearable(by_name[name], match.endpoint) for name in found)
+def _duel(match: Match, contestants: Mapping[str, _Contestant], plan: Plan) -> dict[str, list[Steady]]:
+    names = (match.rival, *match.ours)
+    wanted = min(_bearable(contestants[name], match.endpoint) for name in names)
+    found: dict[str, list[Steady]] = {name: [] for name in names}
     for _ in range(plan.steady_rounds):
-        for name, runs in found.items():
-            runs.append(_steady(by_name[name], match.endpoint, wanted, plan))
+        for name in names:
+            found[name].append(_steady(contestants[name], match.endpoint, wanted, plan))
     return found
 
 
@@ -186,9 +172,7 @@ def _afterwards(each: _Contestant) -> None:
 
 
 @contextmanager
-def _started(
-    peer: Peer, folder: Path, number: int, store: Backend | None, result: Result
-) -> Iterator[_Contestant]:
+def _started(peer: Peer, folder: Path, number: int, store: Backend | None) -> Iterator[_Contestant]:
     place = folder / str(number)
     sessions = (
         f"{peer.sessions}127.0.0.1:{store.port}/{number}" if store else peer.sessions.format(folder=place)
@@ -196,7 +180,7 @@ def _started(
     with server.started(peer, place, sessions) as running:
         cookies = visitors.prepare(peer, running.address)
         requests = visitors.requests(peer, cookies)
-        yield _Contestant(peer, running, requests, cookies, store, result)
+        yield _Contestant(peer, running, requests, cookies, store, Result())
 
 
 def _scheme(peer: Peer) -> str:

@@ -5,12 +5,12 @@ The shop does without the first, has its own of the next two, and puts the last 
 (`routing.PageRoute`). Together they take as long as finding the session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.types import ASGIApp, ExceptionHandler, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from .layers.begun import Begun
 
@@ -30,8 +30,15 @@ class Application(FastAPI):
         if self.middleware_stack is None:
             self.middleware_stack = self.build_middleware_stack()
         scope["app"] = self
-        begun = scope["begun"] = Begun(send)
-        await self.middleware_stack(scope, receive, begun.send)
+        begun = scope["begun"] = Begun()
+
+        # Not a method of what is in the scope: a server's `send` may hold the scope, and each request would
+        # leave a reference cycle behind, for the garbage collector to stop all others.
+        def noting(message: Message) -> Awaitable[None]:
+            begun.yes = True
+            return send(message)
+
+        await self.middleware_stack(scope, receive, noting)
 
 
 class _Handled:
