@@ -81,12 +81,12 @@ class Cart(Struct, frozen=True):
     @property
     def total(self) -> int:
         """The price of everything, in cents."""
-        return sum([item.subtotal for item in self.items])
+        return sum(item.subtotal for item in self.items)
 
     @property
     def item_count(self) -> int:
         """How many pieces there are."""
-        return sum([item.quantity for item in self.items])
+        return sum(item.quantity for item in self.items)
 
     @property
     def unique_items(self) -> int:

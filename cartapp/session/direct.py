@@ -80,7 +80,7 @@ def _arguments(dependant: Dependant) -> Callable[[Request, Any], dict[str, Any]]
         values: dict[str, Any] = {}
         errors: list[dict[str, Any]] = []
         for name, alias, validate in in_path:
-            values[name], wrong = validate(request.scope["path_params"][alias], loc=("path", alias))
+            values[name], wrong = validate(request.path_params[alias], loc=("path", alias))
             errors += wrong
         for name, validate in in_body:
             values[name], wrong = validate(body, loc=("body",))

@@ -60,7 +60,7 @@ class Manager:
         turn.wanted += 1
         try:
             await turn.acquire()
-        except asyncio.CancelledError:
+        except BaseException:
             self._want_no_more(key, turn)
             raise
         return turn

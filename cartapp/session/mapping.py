@@ -27,7 +27,7 @@ class RecordingDict(dict[str, Any]):
 
     def __init__(self) -> None:
         # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
-        dict.__setitem__(self, "not loaded", None)
+        super().__setitem__("not loaded", None)
 
     def _forget(self) -> None:
         self.operations: list[Operation] = []

@@ -49,7 +49,7 @@ class Session(RecordingDict):
     _is_new = False
 
     def __init__(self, keeper: Keeper, view: type[Any] | None = None) -> None:
-        RecordingDict.__init__(self)
+        super().__init__()
         self._keeper = keeper
         self._view = view
 

@@ -12,7 +12,11 @@ from fastapi import FastAPI
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from .layers.begun import Begun
+
+class Begun:
+    """Whether an answer has begun, after which nobody can answer anything else; in each scope as `begun`."""
+
+    yes = False
 
 
 class Application(FastAPI):
