@@ -25,10 +25,6 @@ class RecordingDict(dict[str, Any]):
     accessed = False
     _committed = b"{}"
 
-    def __init__(self) -> None:
-        # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
-        super().__setitem__("not loaded", None)
-
     def _forget(self) -> None:
         self.operations: list[Operation] = []
         # Keys whose lists or dicts somebody holds and may change, and the fingerprints these had.
