@@ -11,7 +11,7 @@ from .processes import pin
 from .registry import GROUPS, Peer
 from .wrk import BenchmarkError
 
-PLAN, QUICK = Plan(5, 1, 7, 1.5), Plan(1, 1, 1, 1)
+PLAN, QUICK = Plan(3, 1, 7, 1.5), Plan(1, 1, 1, 1)
 
 
 def options(arguments: list[str]) -> argparse.Namespace:

@@ -1,7 +1,8 @@
 """Measure the peers of a group by turns.
 
 The servers of a group run at the same time; only the one that is measured has work. One round measures every
-endpoint of every peer once, peer after peer, so that a slow minute of the machine falls on all of them alike.
+endpoint of every peer once, peer after peer. Then those of each target are compared by themselves, one right
+after the other, so that a slow moment of the machine falls on all of them alike.
 """
 
 import sys
@@ -52,13 +53,23 @@ class Result:
 
 
 @dataclass
+class Form:
+    """How one of those compared did, right before or after the others: one of each a round."""
+
+    runs: list[Measured] = field(default_factory=list)
+    """With all that it can do."""
+    steady: list[Steady] = field(default_factory=list)
+    """At a rate that all of them can hold."""
+
+
+@dataclass
 class Found:
     """What was found of a group."""
 
     results: dict[str, Result]
     """By peer's name."""
-    matches: list[tuple[Match, dict[str, list[Steady]]]]
-    """With the latencies of those who take part, at a rate that all can hold: by name, one a round."""
+    matches: list[tuple[Match, dict[str, Form]]]
+    """With how those who take part did, by name."""
     servers: list[str]
     """Names and versions of the servers of sessions."""
     strangers: float
@@ -71,7 +82,7 @@ class Plan:
 
     rounds: int
     seconds: int
-    steady_rounds: int
+    match_rounds: int
     steady_seconds: float
 
 
@@ -109,12 +120,12 @@ def measure(group: str, peers: Sequence[Peer], plan: Plan) -> Found:
             _round(list(contestants.values()), f"{number}/{plan.rounds}", plan.seconds, folder)
         _at_common_rate(list(contestants.values()), plan)
         runs = {name: each.result.runs for name, each in contestants.items()}
-        duels = [(match, _duel(match, contestants, plan)) for match in matches(group, runs)]
+        compared = [(match, _compare(match, contestants, plan, folder)) for match in matches(group, runs)]
         strangers = meter.share()
         for each in contestants.values():
             _afterwards(each)
         results = {name: each.result for name, each in contestants.items()}
-        return Found(results, duels, [each.version() for each in backends.values()], strangers)
+        return Found(results, compared, [each.version() for each in backends.values()], strangers)
 
 
 def _round(contestants: Sequence[_Contestant], label: str, seconds: int, folder: Path) -> None:
@@ -141,13 +152,20 @@ def _at_common_rate(contestants: Sequence[_Contestant], plan: Plan) -> None:
             each.result.steady[endpoint] = _steady(each, endpoint, wanted, plan)
 
 
-def _duel(match: Match, contestants: Mapping[str, _Contestant], plan: Plan) -> dict[str, list[Steady]]:
-    names = (match.rival, *match.ours)
-    wanted = min(_bearable(contestants[name], match.endpoint) for name in names)
-    found: dict[str, list[Steady]] = {name: [] for name in names}
-    for _ in range(plan.steady_rounds):
-        for name in names:
-            found[name].append(_steady(contestants[name], match.endpoint, wanted, plan))
+def _compare(
+    match: Match, contestants: Mapping[str, _Contestant], plan: Plan, folder: Path
+) -> dict[str, Form]:
+    """Those of a match alone, each right after the other: the machine's speed changes within seconds."""
+    endpoint = match.endpoint
+    taking_part = [contestants[name] for name in (match.rival, *match.ours)]
+    wanted = min(_bearable(each, endpoint) for each in taking_part)
+    found = {each.peer.name: Form() for each in taking_part}
+    for _ in range(plan.match_rounds):
+        for each in taking_part:
+            run = wrk.run(each.running.address, each.requests[endpoint], plan.seconds, folder)
+            found[each.peer.name].runs.append(run)
+        for each in taking_part:
+            found[each.peer.name].steady.append(_steady(each, endpoint, wanted, plan))
     return found
 
 

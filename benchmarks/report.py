@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from .measure import COMMON_RATE, SHARE, Found, Plan, Result
+from .measure import COMMON_RATE, SHARE, Form, Found, Plan, Result
 from .page import Page
 from .processes import PINNED
 from .registry import ENDPOINTS, GET, PUT, ROOT, Peer
-from .steady import Steady
-from .targets import Match, Runs, ratio, verdict
+from .targets import Match, ratio, verdict
 from .versions import versions
 from .visitors import ADDS, SESSIONS
 from .wrk import CONNECTIONS
@@ -64,29 +63,27 @@ def write(tables: str) -> None:
 def targets(found: Mapping[str, Found]) -> list[str]:
     """What is to be reached, and what was: one row for each comparison and application of ours."""
     head = ["", "endpoint", "ours", "rival", "ratio", "at least", "p99, ms", "rival's", "at, 1/s", "met"]
-    rows = [
-        row
-        for each in found.values()
-        for match, steady in each.matches
-        for row in _match(match, {name: result.runs for name, result in each.results.items()}, steady)
-    ]
+    rows = [row for each in found.values() for match, forms in each.matches for row in _match(match, forms)]
     return ["### Targets", table([head, *rows], words=4)] if rows else []
 
 
-def _match(match: Match, runs: Runs, steady: Mapping[str, Sequence[Steady]]) -> list[list[str]]:
-    p99 = {name: median(run.p99 for run in taken) for name, taken in steady.items()}
+def _match(match: Match, forms: Mapping[str, Form]) -> list[list[str]]:
+    rival = forms[match.rival]
     rows = []
     for name in match.ours:
-        reached = ratio(runs, name, match.rival, match.endpoint)
+        ours = forms[name]
+        reached = ratio(ours.runs, rival.runs)
         least = "" if match.least is None else "ahead" if match.least == 1 else f"{match.least:.2f}"
-        failed = sum(run.failed for run in steady[name]) + sum(
-            run.failed for run in runs[name][match.endpoint]
-        )
-        met = verdict(reached, match.least, p99[name], p99[match.rival], failed)
-        figures = [f"{reached:.2f}", least, f"{p99[name]:.1f}", f"{p99[match.rival]:.1f}"]
-        rate = str(steady[name][0].rate)
+        failed = sum(run.failed for run in ours.runs) + sum(run.failed for run in ours.steady)
+        met = verdict(reached, match.least, _p99(ours), _p99(rival), failed)
+        figures = [f"{reached:.2f}", least, f"{_p99(ours):.1f}", f"{_p99(rival):.1f}"]
+        rate = str(ours.steady[0].rate)
         rows.append([match.target.title, f"`{match.endpoint}`", name, match.rival, *figures, rate, met])
     return rows
+
+
+def _p99(form: Form) -> float:
+    return median(run.p99 for run in form.steady)
 
 
 def rates(peers: Sequence[Peer], found: Found) -> str:
@@ -149,7 +146,8 @@ def _legend(plan: Plan) -> str:
     return (
         f"wrk with {CONNECTIONS} connections round {SESSIONS} sessions with three items in the cart, {cores}"
         f"one worker each. Requests a second: medians of {plan.rounds} rounds of {plan.seconds} s in which "
-        f"the peers of a group took turns. Of {ADDS} parallel adds of one product to one session, *lost* "
+        f"the peers of a group took turns; in the table of targets {plan.match_rounds} rounds of those "
+        f"compared alone. Of {ADDS} parallel adds of one product to one session, *lost* "
         "were confirmed and are not in the cart, *refused* were answered with an error; *gone* are sessions "
         "that the load alone destroyed. MB is the resident memory of the worker and its parent. Latencies "
         f"are `p50 / p99` in milliseconds, counted from when a request was due: at {COMMON_RATE}/s, or "

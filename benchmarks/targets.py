@@ -125,10 +125,9 @@ def rate(runs: Runs, name: str, endpoint: str) -> float:
     return median(run.rate for run in runs[name][endpoint])
 
 
-def ratio(runs: Runs, name: str, rival: str, endpoint: str) -> float:
-    """The median of the ratios within each round, so that a slow minute counts for both."""
-    pairs = zip(runs[name][endpoint], runs[rival][endpoint], strict=True)
-    return median(run.rate / base.rate for run, base in pairs)
+def ratio(ours: Sequence[Measured], rivals: Sequence[Measured]) -> float:
+    """The median of the ratios within each round, so that a slow moment counts for both."""
+    return median(run.rate / base.rate for run, base in zip(ours, rivals, strict=True))
 
 
 def verdict(reached: float, least: float | None, p99: float, rivals_p99: float, failed: int = 0) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import page, registry, report, steady, targets, visitors
 from benchmarks.__main__ import choose, options
+from benchmarks.measure import Form, Found
 from benchmarks.registry import ENDPOINTS, GET, GROUPS, PUT
 from benchmarks.wrk import BenchmarkError, Measured
 from tests.needs import program
@@ -156,8 +157,29 @@ def test_the_rival_is_the_best_that_was_measured() -> None:
         (PUT, "Django, redis", 2.5),
     ]
     assert {match.ours for match in found} == {("FastAPI + cartapp.session, redis",)}
-    # Of the ratios 3, 5 and 30: not that of the medians.
-    assert targets.ratio(runs, "FastAPI + cartapp.session, redis", "Litestar, redis", GET) == 5
+
+
+def test_a_ratio_is_the_median_of_those_within_the_rounds() -> None:
+    # Of 3, 5 and 30: not that of the medians.
+    assert targets.ratio([run(90), run(100), run(300)], [run(30), run(20), run(10)]) == 5
+
+
+def test_a_target_is_judged_by_the_rounds_of_those_compared_alone() -> None:
+    target = next(target for target in targets.TARGETS if target.group == "SQLite")
+    ours, rival = target.ours[0], target.rivals[0]
+
+    def form(rate: float, p99: float, failed: int = 0) -> Form:
+        return Form([run(rate)] * 3, [steady.Steady(100, 1.0, p99, failed)] * 3)
+
+    def met(of_ours: Form) -> str:
+        match = targets.Match(target, GET, rival, (ours,))
+        found = Found({}, [(match, {ours: of_ours, rival: form(100, 2.0)})], [], 0.0)
+        return report.targets(found={"SQLite": found})[1].splitlines()[-1].split(" | ")[-1].removesuffix(" |")
+
+    assert met(form(500, 2.0)) == "yes"
+    assert met(form(499, 2.0)) == "no: ratio"
+    assert met(form(500, 2.1)) == "no: p99"
+    assert met(form(500, 2.0, failed=1)) == "no: answers"
 
 
 @pytest.mark.parametrize(
