@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from . import report, wrk
-from .measure import Plan, can_start, measure, say
+from .measure import Plan, can_start, measure, measure_quietly, say
 from .processes import pin
 from .registry import GROUPS, Peer
 from .wrk import BenchmarkError
@@ -73,7 +73,8 @@ def main(arguments: list[str]) -> int:
         wrk.version()
         groups, missing = divide(choose(chosen.group, chosen.only))
         pin(0, core=0)
-        found = {name: measure(name, peers, chosen.plan) for name, peers in groups.items() if peers}
+        take = measure if chosen.quick else measure_quietly
+        found = {name: take(name, peers, chosen.plan) for name, peers in groups.items() if peers}
     except BenchmarkError as error:
         say(str(error))
         return 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from .measure import COMMON_RATE, SHARE, Form, Found, Plan, Result
+from .measure import COMMON_RATE, SHARE, STRANGERS, Form, Found, Plan, Result
 from .page import Page
 from .processes import PINNED
 from .registry import ENDPOINTS, GET, PUT, ROOT, Peer
@@ -18,9 +18,6 @@ from .wrk import CONNECTIONS
 
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- written by make bench -->", "<!-- end of what make bench wrote -->"
-
-STRANGERS = 0.03
-"""How much of the machine others may use; beyond that the figures are not the peers' own."""
 
 Groups = Mapping[str, Sequence[Peer]]
 Cell = Callable[[Result, str], str]
@@ -36,9 +33,10 @@ def text(
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {_machine()}.",
         f"{', '.join([*versions(peers), *servers])}.",
     ]
-    strangers = max(each.strangers for each in found.values())
-    if strangers > STRANGERS:
-        parts.append(f"**Not true: other processes used up to {strangers:.0%} of the machine meanwhile.**")
+    for name, each in found.items():
+        if each.strangers > STRANGERS:
+            share = f"{each.strangers:.0%} of the machine"
+            parts.append(f"**Not true of the group {name}: other processes used {share} meanwhile.**")
     if missing:
         left_out = "; ".join(peer.name for peer in missing)
         parts.append(f"Left out, since what they need is not installed here: {left_out}.")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, registry, report, steady, targets, visitors
-from benchmarks.__main__ import choose, options
+from benchmarks import measure, page, registry, report, steady, targets, visitors
+from benchmarks.__main__ import PLAN, choose, options
 from benchmarks.measure import Form, Found
 from benchmarks.registry import ENDPOINTS, GET, GROUPS, PUT
 from benchmarks.wrk import BenchmarkError, Measured
@@ -142,6 +142,17 @@ def test_wrong_answers_are_never_fast_enough(failed: int) -> None:
     assert targets.verdict(9.0, 3.5, 1.0, 2.0, failed) == ("no: answers" if failed else "yes")
 
 
+def test_a_disturbed_group_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*shares: float) -> list[float]:
+        left = [Found({}, [], [], share) for share in shares]
+        monkeypatch.setattr(measure, "measure", lambda *_: left.pop(0))
+        return [measure.measure_quietly("SQLite", [], PLAN).strangers, *(each.strangers for each in left)]
+
+    assert taken(0.03, 0.0) == [0.03, 0.0]
+    assert taken(0.2, 0.1, 0.0) == [0.1, 0.0]
+    assert taken(0.1, 0.2, 0.0) == [0.1, 0.0]
+
+
 # -- targets ------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +217,14 @@ def test_tables() -> None:
     assert (
         report.table([["", "a", "b"], ["x", "1", "2"]]) == "|  | a | b |\n| --- | --: | --: |\n| x | 1 | 2 |"
     )
+
+
+def test_figures_that_others_disturbed_are_called_untrue() -> None:
+    found = {name: Found({}, [], [], share) for name, share in (("redis", 0.15), ("files", 0.02))}
+    text = report.text({"redis": [], "files": []}, [], found, PLAN, "make bench")
+    assert re.findall(r"Not true.*", text) == [
+        "Not true of the group redis: other processes used 15% of the machine meanwhile.**"
+    ]
 
 
 def test_the_page_keeps_what_stands_around_the_tables(
