@@ -8,6 +8,7 @@ from cartapp.session.errors import SessionEnded, StoreUnavailable
 
 from .layer import Layer
 from .rounds import Rounds
+from .waiting import answer_to
 
 
 @dataclass
@@ -53,10 +54,10 @@ class Visitor:
         self.cookie, self.count, self.unknown = None, 0, 0
 
     async def check(self) -> None:
-        """What is stored now is what it was told, or one of the writes that nobody knew of."""
-        session, _ = await self.layer.visit(self.cookie)
+        """When all is over an answer comes: what it was told, or one of the writes that nobody knew of."""
+        session, _ = await answer_to(lambda: self.layer.visit(self.cookie))
         if session.is_new:
-            assert not self.keeps
+            self._begin_again()
             return
         assert self.count <= session["count"] <= self.count + self.unknown
 

@@ -3,10 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record
+
+T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds that a store waits for its server, as a machine with many tests at once is slow."""
@@ -41,17 +43,19 @@ async def until(condition: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(_POLL)
 
 
+async def answer_to(question: Callable[[], Awaitable[T]]) -> T:
+    """What the store answers, as soon as it does so again."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                return await question()
+            except StoreUnavailable:
+                await asyncio.sleep(_POLL)
+
+
 async def until_there(store: Answering) -> None:
     """Wait until the store answers again."""
-
-    async def answers() -> bool:
-        try:
-            await store.ping()
-        except StoreUnavailable:
-            return False
-        return True
-
-    await until(answers)
+    await answer_to(store.ping)
 
 
 async def version_of(store: Answering, key: str) -> int:
