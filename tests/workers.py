@@ -54,7 +54,7 @@ async def increment(store: Store, key: str) -> None:
     """Add one to the number that is the record's data, by compare-and-set."""
     for _ in range(_MOST_ATTEMPTS):
         seen = await store.load(key)
-        assert seen is not None
+        assert seen is not None, f"Not found; a second look finds {await store.load(key)}."
         changed = replace(seen, data=b"%d" % (int(seen.data) + 1))
         if await store.save(changed, expected=seen.version) is not None:
             return
