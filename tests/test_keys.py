@@ -220,7 +220,7 @@ async def test_at_rest_the_data_are_sealed_and_the_header_is_not(clock: ManualCl
     await session.save()
     retired = await store.load(key_of(cookie))
     assert retired is not None
-    assert retired.retired
+    assert retired.is_tombstone
     assert await layer.read(visit.cookie() or "") == {"cart": "keyboard"}
     assert isinstance(store, Listable)
     assert isinstance(store, Purgeable)

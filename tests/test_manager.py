@@ -12,7 +12,7 @@ from cartapp.session import (
     SessionEnded,
     SessionTooLarge,
 )
-from cartapp.session.policy import RETIRED_FOR, Policy
+from cartapp.session.policy import TOMBSTONE_LIFETIME, Policy
 from cartapp.session.record import Record, Version, key_of, new_id
 from cartapp.session.session import Session
 from cartapp.session.stores.memory import MemoryStore
@@ -185,7 +185,7 @@ async def test_a_retired_id_reads_as_empty_and_refuses_writes(layer: Layer, cloc
             await late.save()
         assert late_visit.cookie() is None
         assert not late_visit.cleared
-    clock.advance(RETIRED_FOR / 1000)
+    clock.advance(TOMBSTONE_LIFETIME / 1000)
     later, _ = await layer.visit(cookie)
     assert later.is_new
 
@@ -198,7 +198,7 @@ async def test_keep_alive_does_not_prolong_a_retired_id(layer: Layer, clock: Man
     fast.regenerate()
     await fast.save()
     await slow.save()  # only a keep-alive
-    clock.advance(RETIRED_FOR / 1000)
+    clock.advance(TOMBSTONE_LIFETIME / 1000)
     assert await layer.store.load(key_of(cookie)) is None
 
 

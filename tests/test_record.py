@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from cartapp.session.record import Record, key_of, new_id, tombstone_of
+
 FORKING = """
 import os, random
 random.seed(7)  # as an application may do
@@ -27,3 +29,23 @@ def test_a_forked_process_makes_other_versions_and_so_does_a_new_one() -> None:
     made = [*versions(), *versions()]
     assert len(set(made)) == 12
     assert all(0 <= int(version) < 2**63 for version in made)
+
+
+def test_a_tombstone_names_its_successor_and_no_user() -> None:
+    session = Record(key_of(new_id()), 1, 2, 3, b'{"a":1}', "7", 5, version=9)
+    for user, kept in (("7", True), ("8", False)):
+        successor = Record(key_of(new_id()), 1, 2, 3, b"{}", user)
+        tombstone = tombstone_of(session, successor, 60)
+        assert tombstone.is_tombstone
+        assert (tombstone.successor, tombstone.kept_user) == (successor.key, kept)
+        assert (tombstone.user_id, tombstone.epoch, tombstone.size, tombstone.expires) == (None, 0, 0, 60)
+
+
+def test_a_session_is_no_tombstone() -> None:
+    for data in (b"{}", b'{"a":1}', b"\x01 sealed"):
+        record = Record("key", 1, 2, 3, data)
+        assert not record.is_tombstone
+        assert (record.successor, record.size) == (None, len(data))
+    former = Record("key", 1, 2, 3, b"")  # as versions before 1.0 wrote it
+    assert former.is_tombstone
+    assert former.successor is None

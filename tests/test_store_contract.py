@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
-from cartapp.session.record import Record, Summary
+from cartapp.session.record import Record, Summary, tombstone_of
 from cartapp.session.stores.base import Countable, Listable, Purgeable, Store
 
 from .conftest import ManualClock
@@ -192,7 +192,7 @@ async def test_touch_leaves_a_record_alone_that_was_saved_meanwhile(store: Store
 
 
 @pytest.mark.promise(2)
-async def test_touch_does_not_prolong_a_retired_marker(store: Store, record: Record) -> None:
+async def test_touch_does_not_prolong_a_tombstone(store: Store, record: Record) -> None:
     seen = await created(store, record)
     marker = await saved(store, replace(seen, data=b"", expires=record.created + 60_000), expected=seen)
     assert not await store.touch(record.key, expected=seen.version, last_used=1, expires=record.expires)
@@ -315,8 +315,10 @@ async def test_purge_spares_a_touched_record(store: Store, record: Record, clock
 
 @listable
 async def test_scan_tells_all_but_the_data(store: Store, record: Record) -> None:
-    await store.create(replace(record, user_id="7", data=b"12345"))
-    expected = Summary(record.key, record.created, record.last_used, record.expires, 5, "7")
+    seen = await created(store, replace(record, user_id="7", data=b"12345"))
+    expected = Summary(
+        record.key, record.created, record.last_used, record.expires, 5, "7", version=seen.version
+    )
     assert await listed(store) == [expected]
 
 
@@ -339,9 +341,11 @@ async def test_scan_filters_by_user(store: Store, clock: ManualClock) -> None:
 
 
 @listable
-async def test_scan_leaves_out_the_retired_and_the_expired(store: Store, clock: ManualClock) -> None:
+async def test_scan_leaves_out_tombstones_and_the_expired(store: Store, clock: ManualClock) -> None:
     live = make_record(clock.now)
     await store.create(live)
+    await store.create(tombstone_of(make_record(clock.now), live, clock.now + HOUR))
+    await store.create(tombstone_of(make_record(clock.now, user_id="7"), live, clock.now + HOUR))
     await store.create(make_record(clock.now, data=b""))
     await store.create(make_record(clock.now, expires=clock.now + 1000))
     clock.advance(1)

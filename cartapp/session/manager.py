@@ -18,7 +18,7 @@ from .errors import (
 )
 from .hooks import logger
 from .operations import Operation, Set
-from .policy import RETIRED_FOR, Policy
+from .policy import TOMBSTONE_LIFETIME, Policy
 from .record import Clock, Record, key_of, new_id, now
 from .session import Session
 
@@ -161,7 +161,7 @@ class Visit:
         return False
 
     async def _read(self, key: str) -> Record | None:
-        """The live record, or a retired marker."""
+        """The live record, or a tombstone."""
         try:
             record = await self._store.load(key)
         except UnreadableRecord as error:
@@ -241,7 +241,7 @@ class Visit:
             session_id = new_id()  # the key was taken: never take over what is not ours
 
     async def _change(self, session: Session, record: Record, operations: list[Operation]) -> None:
-        if record.retired:
+        if record.is_tombstone:
             raise SessionEnded
         if session.renewing:
             self._need_cookie()
@@ -273,7 +273,7 @@ class Visit:
                 return committed
             await anext(attempts)
             newer = await self._read(record.key)
-            if newer is None or newer.retired:
+            if newer is None or newer.is_tombstone:
                 raise SessionEnded
             self._count_overwritten(record, newer, operations)
             record = newer
@@ -325,7 +325,7 @@ class Visit:
         """The record under a new id. Retiring the old one, by compare-and-set, is the commit point."""
         session_id, renewed = await self._insert(new_id(), changed)
         marker = Record(
-            record.key, record.created, record.last_used, self._manager.clock() + RETIRED_FOR, b""
+            record.key, record.created, record.last_used, self._manager.clock() + TOMBSTONE_LIFETIME, b""
         )
         # An outage here leaves the new record behind, which nobody holds the id of: deleting it could lose
         # the session, since the marker may have been written all the same.
@@ -337,7 +337,7 @@ class Visit:
         return renewed
 
     def _keep_alive_is_due(self, record: Record) -> bool:
-        return not record.retired and self._manager.clock() - record.last_used >= self._policy.step
+        return not record.is_tombstone and self._manager.clock() - record.last_used >= self._policy.step
 
     async def _kept_alive(self, record: Record) -> Record:
         now = self._manager.clock()
@@ -355,7 +355,7 @@ class Visit:
         """Delete the record as this request saw it; `SessionEnded` when it lives on under another id."""
         record, attempts = session.record, self._attempts()
         while record is not None:
-            if record.retired:
+            if record.is_tombstone:
                 raise SessionEnded
             if await self._store.delete(record.key, expected=record):
                 self.cleared = True

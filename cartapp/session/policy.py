@@ -9,7 +9,7 @@ from .record import Record
 IsCurrent = Callable[[str, int], Awaitable[bool]]
 """Whether a user still exists, enabled, with this epoch; asked on each load of a logged-in session."""
 
-RETIRED_FOR = 60_000
+TOMBSTONE_LIFETIME = 60_000
 """Milliseconds for which a given-up id is remembered, so that late requests with it are told apart."""
 
 
@@ -50,6 +50,6 @@ class Policy:
 
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""
-        if record.retired:
+        if record.is_tombstone:
             return at < record.expires
         return at < min(record.expires, self.expiry(record.created, record.last_used))

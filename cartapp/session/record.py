@@ -73,10 +73,16 @@ def key_of(session_id: str) -> str:
     return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
 
 
+# A session's data begins with "{", and with 0x01 where it is encrypted. Former tombstones have no data.
+_SAME_USER, _OTHER_USER = b"=", b">"
+_TOMBSTONES = (b"", _SAME_USER, _OTHER_USER)
+
+
 class Record(msgspec.Struct, frozen=True):
     """One session as a store holds it. Times are milliseconds since 1970 UTC.
 
-    Without data the record is a retired marker: its session lives on under another id.
+    A record whose data is not a session's is a tombstone: the id was given up in a rotation, and the session
+    goes on under another one, its successor. A tombstone carries no user (see `tombstone_of`).
     """
 
     key: str
@@ -89,13 +95,29 @@ class Record(msgspec.Struct, frozen=True):
     version: Version = 0
 
     @property
-    def retired(self) -> bool:
-        """Whether this is only the marker of an id that was given up."""
-        return not self.data
+    def is_tombstone(self) -> bool:
+        """Whether this is only the marker of an id that was given up in a rotation."""
+        return self.data[:1] in _TOMBSTONES
+
+    @property
+    def successor(self) -> str | None:
+        """The key under which the session of a tombstone goes on; None for a session."""
+        key = self.data[1:].decode("latin-1") if self.is_tombstone else ""
+        return key if is_key(key) else None
+
+    @property
+    def kept_user(self) -> bool:
+        """Whether the rotation that left this tombstone kept the session's user, guests included."""
+        return self.data[:1] == _SAME_USER
+
+    @property
+    def size(self) -> int:
+        """The length of a session's data in bytes; 0 for a tombstone."""
+        return 0 if self.is_tombstone else len(self.data)
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A record without its data, as listing yields it; `size` is the data's length in bytes."""
+    """A session's record without its data, as listing yields it; `size` is the data's length in bytes."""
 
     key: str
     created: int
@@ -103,12 +125,30 @@ class Summary(msgspec.Struct, frozen=True):
     expires: int
     size: int
     user_id: str | None = None
+    version: Version = 0
+
+
+def tombstone_of(record: Record, successor: Record, expires: int) -> Record:
+    """The tombstone that replaces a record whose session goes on as `successor`.
+
+    It names the successor's key, which lets nobody in, and no user: a store's header is not authenticated.
+    """
+    kind = _SAME_USER if successor.user_id == record.user_id else _OTHER_USER
+    data = kind + successor.key.encode()
+    return Record(record.key, record.created, record.last_used, expires, data, version=record.version)
 
 
 def summary_of(record: Record) -> Summary:
     """What a listing tells of a record."""
-    size = len(record.data)
-    return Summary(record.key, record.created, record.last_used, record.expires, size, record.user_id)
+    return Summary(
+        record.key,
+        record.created,
+        record.last_used,
+        record.expires,
+        record.size,
+        record.user_id,
+        record.version,
+    )
 
 
 # The form for stores that hold one string of bytes. Fixed offsets let a server's script compare the version

@@ -64,7 +64,7 @@ class Session(RecordingDict):
     # -- the keeper's side --------------------------------------------------------------------------------
 
     def fill(self, record: Record | None) -> None:
-        """Take the committed state. None, and a retired record, are an empty session."""
+        """Take the committed state. None, and a tombstone, are an empty session."""
         first = not self.loaded
         self._show(record.data if record and record.data else b"{}")
         self.record = record
@@ -184,7 +184,7 @@ class Session(RecordingDict):
 
     def _time(self, name: str) -> datetime | None:
         self._touch()
-        if self.record is None or self.record.retired:
+        if self.record is None or self.record.is_tombstone:
             return None
         return datetime.fromtimestamp(getattr(self.record, name) / 1000, UTC)
 

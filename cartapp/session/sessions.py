@@ -120,7 +120,7 @@ class Sessions:
             record = await self._store.load(handle)
         except UnreadableRecord:
             return None
-        if record is None or record.retired or record.expires <= self._clock():
+        if record is None or record.is_tombstone or record.expires <= self._clock():
             return None
         return record
 

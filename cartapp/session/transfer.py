@@ -43,7 +43,7 @@ async def copy_sessions(
             logger.warning("Session %s was not copied: %s", summary.key, error)
             copied.unreadable += 1
         else:
-            if record is not None and not record.retired:  # it may have ended since it was listed
+            if record is not None and not record.is_tombstone:  # it may have ended since it was listed
                 await _copy(record, target, copied)
         progress(copied)
     return copied

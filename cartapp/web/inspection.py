@@ -113,7 +113,7 @@ class Inspector:
             "session": None,
             "requests": [],
         }
-        if record is None or record.retired:
+        if record is None or record.is_tombstone:
             return told
         requests = [_request(footprint, record.key) for footprint in self.trail.of(record.key)]
         return told | {"session": self._session(session, record), "requests": requests}

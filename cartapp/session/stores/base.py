@@ -43,7 +43,7 @@ class Store(Protocol):
         """Set the two times of a record whose version is `expected`; the version stays.
 
         False, and nothing changed, when it is gone or another version: whoever wrote that version has kept
-        the session alive, or retired it.
+        the session alive, or rotated it.
         """
         ...
 
@@ -68,7 +68,7 @@ class Listable(Protocol):
     """A store that can tell what it holds."""
 
     def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
-        """All live sessions, or one user's, in no order and in bounded memory; retired markers left out."""
+        """All live sessions, or one user's, in no order and in bounded memory; tombstones left out."""
         ...
 
 

@@ -36,7 +36,7 @@ class EncryptedStore:
     async def load(self, key: str) -> Record | None:
         """See `Store.load`."""
         record = await self._store.load(key)
-        if record is None or record.retired:
+        if record is None or record.is_tombstone:
             return record
         return replace(record, data=self._keys.open(record.data, _context(record)))
 
@@ -45,7 +45,7 @@ class EncryptedStore:
         return await self._store.save(self._sealed(record), expected=expected)
 
     def _sealed(self, record: Record) -> Record:
-        if record.retired:
+        if record.is_tombstone:
             return record
         return replace(record, data=self._keys.seal(record.data, _context(record)))
 

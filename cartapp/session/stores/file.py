@@ -243,7 +243,7 @@ class FileStore:
                 except UnreadableRecord as error:
                     logger.warning("Session %s is unreadable and not listed: %s", key, error)
                     continue
-                if record is not None and not record.retired:
+                if record is not None and not record.is_tombstone:
                     found.append(summary_of(record))
         return found
 

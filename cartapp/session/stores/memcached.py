@@ -171,7 +171,7 @@ class MemcachedStore:
             except UnreadableRecord as error:
                 logger.warning("Session %s is unreadable and not listed: %s", key, error)
                 continue
-            if seen is not None and not seen.record.retired and self._is_live(seen):
+            if seen is not None and not seen.record.is_tombstone and self._is_live(seen):
                 records.append(seen.record)
         return records
 

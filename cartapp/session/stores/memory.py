@@ -17,7 +17,7 @@ _STEP = 1000  # records looked at before other tasks get their turn: about a mil
 
 
 class MemoryStore:
-    """A store of at most `max_records` records, retired markers included.
+    """A store of at most `max_records` records, tombstones included.
 
     When it is full it drops what has expired; a live session is never evicted, so `create` raises
     `StoreUnavailable` when that makes no room.
@@ -79,7 +79,7 @@ class MemoryStore:
         for keys in self._steps():
             for key in keys:
                 found = self._live(key)
-                if found is None or found.retired or user_id not in (None, found.user_id):
+                if found is None or found.is_tombstone or user_id not in (None, found.user_id):
                     continue
                 yield summary_of(found)
             await asyncio.sleep(0)

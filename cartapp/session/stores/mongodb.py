@@ -36,8 +36,9 @@ _SUMMARY: Final = {
     "expires": DatetimeMS,
     "user": str | None,
     "size": int,
+    "version": int,
 }
-_RECORD: Final = {**_SUMMARY, "version": int, "epoch": int, "data": bytes}
+_RECORD: Final = {**_SUMMARY, "epoch": int, "data": bytes}
 
 
 class MongoStore:
@@ -248,7 +249,7 @@ def _document(record: Record, version: int) -> dict[str, Any]:
         "user": record.user_id,
         "epoch": record.epoch,
         "data": record.data,
-        "size": len(record.data),
+        "size": record.size,
     }
 
 
@@ -275,6 +276,7 @@ def _summary(document: dict[str, Any]) -> Summary:
         int(document["expires"]),
         int(document["size"]),
         document["user"],
+        int(document["version"]),
     )
 
 

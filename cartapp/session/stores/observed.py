@@ -63,7 +63,7 @@ class ObservedStore:
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`."""
-        done = "retired" if record.retired else "saved"
+        done = "retired" if record.is_tombstone else "saved"
         saved = self._store.save(record, expected=expected)
         return await self._observed("save", record.key, saved, lambda version: _is(version, done, "conflict"))
 
@@ -114,4 +114,4 @@ def _is(version: Version | None, done: str, otherwise: str) -> str:
 def _found(record: Record | None) -> str:
     if record is None:
         return "absent"
-    return "retired" if record.retired else "found"
+    return "retired" if record.is_tombstone else "found"

@@ -164,7 +164,7 @@ class RedisStore:
         """
         found = self._scan_all() if user_id is None else self._scan_user(user_id)
         async for record in found:
-            if not record.retired and record.expires > self._clock():
+            if not record.is_tombstone and record.expires > self._clock():
                 yield summary_of(record)
 
     async def _scan_all(self) -> AsyncIterator[Record]:

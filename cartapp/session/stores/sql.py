@@ -53,7 +53,7 @@ TABLE: Final = Table(
     UniqueConstraint("user_id", "skey", name="cart_session_user"),
     **TABLE_OPTIONS,
 )
-"""Times are milliseconds since 1970 UTC; `size` is the length of `data`, 0 for a retired marker."""
+"""Times are milliseconds since 1970 UTC; `size` is the length of `data`, 0 for a tombstone."""
 
 _BATCH = 500  # rows that one step of listing reads, or one transaction of purging removes
 _LONGEST_NAME = 255
@@ -83,6 +83,7 @@ _PAGE = (
         TABLE.c.last_used,
         TABLE.c.expires,
         TABLE.c.size,
+        TABLE.c.version,
         TABLE.c.user_id,
     )
     .where(TABLE.c.skey > bindparam("after"), TABLE.c.size > 0, _LIVE)
@@ -249,7 +250,7 @@ def _row(record: Record, version: int) -> dict[str, Any]:
         "expires": record.expires,
         "user_id": None if record.user_id is None else _escaped(record.user_id),
         "epoch": record.epoch,
-        "size": len(record.data),
+        "size": record.size,
         "data": record.data,
     }
 
@@ -268,8 +269,8 @@ def _summary(row: Row[*tuple[Any, ...]]) -> Summary | None:
     if not all(isinstance(number, int) for number in numbers):
         logger.warning("Session %s is unreadable and not listed: its row holds values of other types", key)
         return None
-    created, last_used, expires, size = numbers
-    return Summary(key, created, last_used, expires, size, _unescaped(user_id))
+    created, last_used, expires, size, version = numbers
+    return Summary(key, created, last_used, expires, size, _unescaped(user_id), version)
 
 
 def _escaped(user_id: str) -> str:
