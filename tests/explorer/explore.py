@@ -1,0 +1,85 @@
+"""Explore scenarios: check the history of every run, and describe the shortest run that fails."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import getstate, setstate
+
+from .check import is_explained
+from .history import History, observe
+from .report import describe
+from .run import StoreMaker, memory_store
+from .scenario import Scenario, prepare
+from .search import Schedule, replay, schedules
+from .shortest import shorten
+
+
+@dataclass
+class Tally:
+    """What has been explored. `violations` has a description for each scenario with a run that fails."""
+
+    scenarios: int = 0
+    schedules: int = 0
+    histories: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.scenarios} scenarios, {self.schedules} schedules, {self.histories} different histories, "
+            f"{len(self.violations)} scenarios with a violation"
+        )
+
+
+def explore(
+    scenarios: Iterable[Scenario], make_store: StoreMaker = memory_store, *, stop_after: int = 1
+) -> Tally:
+    """Run through the scenarios until so many of them have failed."""
+    tally = Tally()
+    with _undisturbing():
+        for scenario in scenarios:
+            _explore(scenario, make_store, tally)
+            if len(tally.violations) == stop_after:
+                break
+    return tally
+
+
+def _explore(scenario: Scenario, make_store: StoreMaker, tally: Tally) -> None:
+    state = prepare(scenario.start).state
+    verdicts: dict[History, bool] = {}
+
+    def fails(history: History) -> bool:
+        if history not in verdicts:
+            verdicts[history] = not is_explained(history, state)
+        return verdicts[history]
+
+    tally.scenarios += 1
+    for schedule, history in schedules(scenario, make_store):
+        tally.schedules += 1
+        if fails(history):
+            shortest = shorten(scenario, schedule, fails, make_store)
+            run = replay(scenario, shortest, make_store)
+            tally.violations.append(describe(run, observe(run), allowed=False))
+            break
+    tally.histories += len(verdicts)
+
+
+def run_schedule(scenario: Scenario, schedule: Schedule) -> tuple[bool, str]:
+    """Run one schedule; return whether the specification allows the run, and its description."""
+    with _undisturbing():
+        run = replay(scenario, schedule)
+        history = observe(run)
+    allowed = is_explained(history, prepare(scenario.start).state)
+    return allowed, describe(run, history, allowed=allowed)
+
+
+@contextmanager
+def _undisturbing() -> Iterator[None]:
+    """Log nothing meanwhile, and leave the generator of random numbers as it was: a run seeds it."""
+    state = getstate()
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        setstate(state)

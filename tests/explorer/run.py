@@ -1,0 +1,261 @@
+"""One run of a scenario: which steps can be done next, and what each one does.
+
+A request starts with the effect of its first store call. Each call then has two steps, effect and delivery;
+a delivery runs the request, and those that it lets go on, to their next store calls or responses. A response
+is sent as soon as it is known, since one that is sent later only allows more.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterator
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cartapp.session.record import Clock, key_of
+from cartapp.session.sessions import Sessions
+from cartapp.session.stores.memory import MemoryStore
+from tests.conftest import ManualClock
+from tests.layer import Layer
+
+from .loop import new_loop
+from .requests import END, LOCKING, Request, Served, end, serve
+from .scenario import POLICY, Scenario, prepare
+from .store import Call, GatedStore, request_name
+
+
+class Step(NamedTuple):
+    """A choice of the scheduler: one request, and what happens to it.
+
+    go: the effect of its store call, or the delivery of the result. drop: the call fails without an effect.
+    lost: the effect took place, the call fails. late: the call fails, its effect is still to come. cancel:
+    the request is cancelled, its call without an effect. cancel-late: the same, the effect still to come.
+    effect: one that was still to come.
+    """
+
+    request: str
+    action: str = "go"
+
+    def __str__(self) -> str:
+        return self.request if self.action == "go" else f"{self.request}!{self.action}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Step":
+        """Parse the text of a step."""
+        request, _, action = text.partition("!")
+        return cls(request, action or "go")
+
+
+class Footprint(NamedTuple):
+    """What a step touched. Two steps of which neither touches what the other changes can be swapped."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    invoked: bool = False
+    responded: bool = False
+
+    def conflicts(self, other: "Footprint") -> bool:
+        """Whether the order of the two steps can matter; real time orders responses and invocations."""
+        if (self.invoked and other.responded) or (self.responded and other.invoked):
+            return True
+        return not (
+            self.writes.isdisjoint(other.writes)
+            and self.writes.isdisjoint(other.reads)
+            and self.reads.isdisjoint(other.writes)
+        )
+
+
+@dataclass
+class Track:
+    """One request in a run. `invoked` and `responded` are numbers of steps."""
+
+    request: Request
+    task: asyncio.Task[Served] | None = None
+    invoked: int = -1
+    responded: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a run as it happened; `served` names the requests that responded in it."""
+
+    step: Step
+    call: Call | None
+    was_sent: bool
+    served: tuple[str, ...]
+
+
+StoreMaker = Callable[[Clock], MemoryStore]
+
+
+def memory_store(clock: Clock) -> MemoryStore:
+    """The store of a run, unless a test of the explorer makes a faulty one."""
+    return MemoryStore(clock=clock)
+
+
+class Run:
+    """A scenario, run step by step."""
+
+    def __init__(self, scenario: Scenario, make_store: StoreMaker = memory_store) -> None:
+        random.seed(0)  # jitter of pauses
+        self.scenario = scenario
+        self.start = prepare(scenario.start)
+        self.loop = new_loop()
+        self.clock = ManualClock(self.start.now)
+        self.store = make_store(self.clock)
+        for record in self.start.records:
+            self.loop.complete(self.store.create(record))
+        self._gated = GatedStore(self.store)
+        self._layers: dict[str, Layer] = {}
+        self.tracks = {request.name: Track(request) for request in scenario.requests}
+        self.roles = {key_of(cookie): name for name, cookie in self.start.cookies.items()}
+        self.events: list[Event] = []
+        self._late: list[Call] = []  # effects still to come of calls that failed
+        self._faults, self._cancels = scenario.faults, scenario.cancels
+        self.is_undisturbed = True
+        self.keep_alive_is_due = scenario.start == "idle"
+
+    # -- choices ------------------------------------------------------------------------------------------
+
+    def steps(self) -> list[Step]:
+        """What can be done next: the request of the last step first, disturbances last."""
+        names = list(self.tracks)
+        if self.events:
+            last = names.index(self.events[-1].step.request)
+            names = names[last:] + names[:last]
+        found = [step for name in names for step in self._progress(name)]
+        if self._faults or self._cancels:
+            found += [step for name in names for step in self._disturbances(name)]
+        return found
+
+    def _progress(self, name: str) -> Iterator[Step]:
+        if self.tracks[name].task is None or self._call(name):
+            yield Step(name)
+        if any(call.request == name for call in self._late):
+            yield Step(name, "effect")
+
+    def _disturbances(self, name: str) -> Iterator[Step]:
+        call = self._call(name)
+        task = self.tracks[name].task
+        if call and call.sent and not call.wrote:
+            return  # to lose this result is to lose the call
+        late = self.scenario.late and call is not None and not call.sent and call.name != "load"
+        if self._faults and call:
+            yield Step(name, "lost" if call.sent else "drop")
+            if late:
+                yield Step(name, "late")
+        if self._cancels and task and not task.done():
+            yield Step(name, "cancel")
+            if late:
+                yield Step(name, "cancel-late")
+
+    def _call(self, name: str) -> Call | None:
+        return next((call for call in self._gated.calls if call.request == name), None)
+
+    # -- steps --------------------------------------------------------------------------------------------
+
+    def do(self, step: Step) -> Footprint:
+        """Do a step and return what it touched."""
+        name, action = step
+        if action == "effect":
+            call = next(call for call in self._late if call.request == name)
+            self._late.remove(call)
+            return self._send(step, call)
+        if self.tracks[name].task is None:
+            return self._begin(step)
+        pending = self._call(name)
+        if action == "go" and pending and not pending.sent:
+            return self._send(step, pending)
+        return self._proceed(step, pending)
+
+    def _begin(self, step: Step) -> Footprint:
+        track = self.tracks[step.request]
+        track.invoked = len(self.events)
+        context = copy_context()
+        context.run(request_name.set, step.request)
+        track.task = self.loop.create_task(self._serve(track.request), context=context)
+        self.loop.settle()
+        call = self._call(step.request)
+        assert call is not None, "A request starts with a store call."
+        return self._send(step, call)._replace(invoked=True)
+
+    def _serve(self, request: Request) -> Coroutine[Any, Any, Served]:
+        cookie = self.start.cookies[self.cookie_name(request)]
+        if request.kind == END:
+            return end(Sessions(self._gated, clock=self.clock), key_of(cookie))
+        layer = self._layers.get(request.process)
+        if layer is None:
+            layer = self._layers[request.process] = Layer(self._gated, self.clock, POLICY)
+        return serve(layer, request, cookie)
+
+    def _send(self, step: Step, call: Call) -> Footprint:
+        call.send()
+        if call.key not in self.roles:
+            made = sum(role[0] == call.request for role in self.roles.values())
+            self.roles[call.key] = f"{call.request}{made + 1}"
+        self.events.append(Event(step, call, False, ()))
+        touched = frozenset({self.roles[call.key]})
+        return Footprint(writes=touched) if call.wrote else Footprint(reads=touched)
+
+    def _proceed(self, step: Step, call: Call | None) -> Footprint:
+        """Deliver the result of a call, or disturb it, and run until every request waits again."""
+        was_sent = call is not None and call.sent
+        if call is not None:
+            self._gated.calls.remove(call)
+        request = self.tracks[step.request].request
+        touched = {f"process {request.process}" if request.kind in LOCKING else request.name}
+        if step.action != "go":
+            touched.add(self._disturb(step, call))
+        elif call is not None:
+            call.deliver()
+        self.loop.settle()
+        served = self._note_responses()
+        self.events.append(Event(step, call, was_sent, served))
+        return Footprint(writes=frozenset(touched), responded=bool(served))
+
+    def _disturb(self, step: Step, call: Call | None) -> str:
+        self.is_undisturbed = False
+        if call is not None and step.action in ("late", "cancel-late"):
+            self._late.append(call)
+        task = self.tracks[step.request].task
+        if step.action in ("cancel", "cancel-late"):
+            self._cancels -= 1
+            assert task is not None
+            task.cancel()
+            return "cancels"
+        self._faults -= 1
+        assert call is not None
+        call.fail()
+        return "faults"
+
+    def _note_responses(self) -> tuple[str, ...]:
+        served = []
+        for name, track in self.tracks.items():
+            if track.responded is None and track.task is not None and track.task.done():
+                track.responded = len(self.events)
+                served.append(name)
+        return tuple(served)
+
+    # -- what is left -------------------------------------------------------------------------------------
+
+    @property
+    def schedule(self) -> tuple[Step, ...]:
+        """The steps that were done."""
+        return tuple(event.step for event in self.events)
+
+    def cookie_name(self, request: Request) -> str:
+        """The name of the ID with which a request comes."""
+        return "S" if request.old_cookie else self.start.current
+
+    def served(self, name: str) -> Served:
+        """What became of a request, once it is over."""
+        task = self.tracks[name].task
+        assert task is not None
+        return task.result()
+
+    def abandon(self) -> None:
+        """End the requests that are still running, so that nothing of this run stays."""
+        self._gated.closed = True
+        while self._gated.calls:
+            self._gated.calls.pop().fail()
+            self.loop.settle()

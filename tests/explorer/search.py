@@ -1,0 +1,90 @@
+"""The search: every order of steps of a scenario, by running it again from its start each time.
+
+Orders that differ only in steps that do not touch each other are the same run, and sleep sets leave all but
+one of them out (Godefroid, Partial-Order Methods, 1996): a step that was tried before its neighbour is not
+tried after it until something that conflicts with it has been done.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .history import History, observe
+from .run import Footprint, Run, Step, StoreMaker, memory_store
+from .scenario import Scenario
+
+Schedule = tuple[Step, ...]
+
+_ENDLESS = 500
+"""More steps than any run of a few requests takes."""
+
+
+@dataclass
+class _Choice:
+    """A point of a run at which the scheduler chose, with the steps that it need not try any more."""
+
+    steps: list[Step]
+    asleep: dict[Step, Footprint]
+    step: Step
+    footprint: Footprint = field(default_factory=Footprint)
+
+    def next_step(self) -> bool:
+        """Go over to the next step that is left; False when there is none."""
+        self.asleep[self.step] = self.footprint
+        left = [step for step in self.steps if step not in self.asleep]
+        if left:
+            self.step = left[0]
+        return bool(left)
+
+    def asleep_after(self) -> dict[Step, Footprint]:
+        return {
+            step: footprint
+            for step, footprint in self.asleep.items()
+            if step.request != self.step.request and not footprint.conflicts(self.footprint)
+        }
+
+
+def schedules(
+    scenario: Scenario, make_store: StoreMaker = memory_store
+) -> Iterator[tuple[Schedule, History]]:
+    """Every run of a scenario that differs from the others, as its steps and its history."""
+    path: list[_Choice] = []
+    while True:
+        run = Run(scenario, make_store)
+        for choice in path:
+            choice.footprint = run.do(choice.step)
+        if _complete(run, path):
+            yield tuple(choice.step for choice in path), observe(run)
+        while path and not path[-1].next_step():
+            path.pop()
+        if not path:
+            return
+
+
+def _complete(run: Run, path: list[_Choice]) -> bool:
+    """Go on to the end; False when only what was tried before is left to do."""
+    asleep = path[-1].asleep_after() if path else {}
+    while steps := run.steps():
+        awake = [step for step in steps if step not in asleep]
+        if not awake:
+            run.abandon()
+            return False
+        assert len(path) < _ENDLESS, f"{run.scenario.title} does not end"
+        choice = _Choice(awake, asleep, awake[0])
+        choice.footprint = run.do(choice.step)
+        path.append(choice)
+        asleep = choice.asleep_after()
+    return True
+
+
+def replay(scenario: Scenario, schedule: Schedule, make_store: StoreMaker = memory_store) -> Run:
+    """Run one schedule, and on to the end if it stops before; raises `ValueError` at an impossible step."""
+    run = Run(scenario, make_store)
+    for step in schedule:
+        if step not in run.steps():
+            possible = " ".join(map(str, run.steps())) or "none"
+            run.abandon()
+            raise ValueError(f"Step {len(run.events) + 1}: {step} is impossible; possible: {possible}.")
+        run.do(step)
+    while steps := run.steps():
+        run.do(steps[0])
+    return run
