@@ -224,7 +224,7 @@ async def test_a_refused_value_changes_nothing(layer: Layer) -> None:
     with pytest.raises(UnsupportedValue, match="'b'"):
         session.update(a=2, b=object())
     with pytest.raises(UnsupportedValue, match="'b'"):
-        session["b"] = {1: 2}
+        session["b"] = {(1, 2): 3}
     with pytest.raises(UnsupportedValue, match="'a'"):
         session.modify("a", lambda _: object())
     assert session == {"a": 1}

@@ -36,7 +36,7 @@ class Keeper(Protocol):
 
 
 class Session(RecordingDict):
-    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes and UUID.
+    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes, UUID and subclasses.
 
     Reading and writing are plain dict operations without I/O; they raise `SessionNotLoaded` before the
     session was loaded. Writing raises `UnsupportedValue` for a value that cannot be kept. What was written
