@@ -363,13 +363,20 @@ async def test_too_large_names_the_keys_and_changes_nothing(clock: ManualClock) 
     assert await layer.read(cookie) == {"a": 1}
 
 
-async def test_eager_begins_at_once(clock: ManualClock) -> None:
-    layer = Layer(MemoryStore(clock=clock), clock, Policy(eager=True))
+async def test_c11_a_session_without_data_begins_only_when_asked_for(clock: ManualClock) -> None:
+    layer = Layer(MemoryStore(clock=clock), clock)
     session, visit = await layer.visit()
     await session.save()
-    assert visit.cookie() is not None
-    session.destroy()
-    await session.save()
+    assert visit.cookie() is None
+    await visit.begin(session)
+    cookie = visit.cookie()
+    assert cookie is not None
+    again, visit = await layer.visit(cookie)
+    await visit.begin(again)
+    assert visit.cookie() is None  # it has begun
+    again.destroy()
+    await again.save()
+    await visit.begin(again)
     assert visit.cleared
     assert visit.cookie() is None
 

@@ -115,6 +115,19 @@ def use(
     return Stolen(user.id, row.login_id)
 
 
+def peek(connection: Connection, token: Token, now: int) -> User | None:
+    """The user of a token that `use` would take, which stays as it is."""
+    columns = (REMEMBER_ME.c.login_id, REMEMBER_ME.c.validator_hash, REMEMBER_ME.c.previous_hash)
+    found = select(*columns, REMEMBER_ME.c.rotated).where(REMEMBER_ME.c.selector == token.selector)
+    row = connection.execute(found).first()
+    if row is None or row.rotated <= now - TOKEN_LIFE:
+        return None
+    is_former = compare_digest(row.previous_hash or "", token.hash) and now - row.rotated < FORMER_FOR
+    if not compare_digest(row.validator_hash, token.hash) and not is_former:
+        return None
+    return users.one(connection, users.having_login(row.login_id))
+
+
 def login_of(connection: Connection, token: Token) -> int | None:
     """The log-in of a token that is good, or was the one before."""
     known = (REMEMBER_ME.c.validator_hash == token.hash) | (REMEMBER_ME.c.previous_hash == token.hash)

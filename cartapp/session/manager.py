@@ -87,9 +87,11 @@ class Visit:
     _id: str | None = None
     _key: str | None = None
     _committed = False  # whether this visit wrote anything
+    _eager = False  # whether a session without data is created
     cleared = False  # whether the cookie is to be removed
     can_set_cookie = True  # until the answer begins; over a WebSocket never
     read_only = False  # whether nothing is committed
+    is_prefetch = False  # whether a browser asks for a page in advance; such a request is read-only
 
     def __init__(self, manager: Manager, read_cookie: Callable[[], str | None]) -> None:
         self._manager = manager
@@ -203,17 +205,22 @@ class Visit:
             if session.ending and not self.read_only:
                 await self._end(session)
             return
-        if self._policy.eager:
-            self._arrive()
-            if self._cookie is None:
-                await session.load()  # without an id this asks no store
         if session.loaded:
+            await self.commit(session)
+
+    async def begin(self, session: Session) -> None:
+        """Commit a session without data, for a visitor that has none yet."""
+        self._arrive()
+        if self._cookie is None:
+            await session.load()  # without an id this asks no store
+        if session.loaded and session.record is None:
+            self._eager = True
             await self.commit(session)
 
     async def _create(self, session: Session, operations: list[Operation]) -> None:
         data = self._applied(b"{}", operations)
         wanted = data != b"{}" or session.new_user is not None
-        if not wanted and (self.cleared or not self._policy.eager):
+        if not wanted and (self.cleared or not self._eager):
             return
         self._need_cookie()
         now = self._manager.clock()

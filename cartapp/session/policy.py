@@ -26,7 +26,7 @@ class Policy:
     timeout: float = 2.0
     """How long to wait for the store, and how long to compete with other processes for one session."""
     eager: bool = False
-    """Whether a visit that stores nothing gets a session at once."""
+    """Whether a visitor gets a session with the first page, before anything is stored in it."""
     is_current: IsCurrent | None = None
     hooks: Hooks = field(default_factory=Hooks)
 

@@ -34,6 +34,11 @@ class Keeper(Protocol):
         """The public handle of the session that there is, or that the next commit would make."""
         ...
 
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether a browser asks for a page in advance."""
+        ...
+
 
 class Session(RecordingDict):
     """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes, UUID and subclasses.
@@ -122,7 +127,7 @@ class Session(RecordingDict):
 
     def _take(self, key: str) -> "_Taken":
         taken = _Taken(key)
-        if key in self.get(FLASHES, ()):
+        if not self.is_prefetch and key in self.get(FLASHES, ()):
             self.modify(FLASHES, taken.take, {})
         return taken
 
@@ -166,6 +171,11 @@ class Session(RecordingDict):
         """Whether there was no session when the request came."""
         self._touch()
         return self._is_new
+
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether a browser asks for a page in advance: nothing is committed then, and no flash taken."""
+        return self._keeper.is_prefetch
 
     @property
     def created_at(self) -> datetime | None:

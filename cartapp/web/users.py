@@ -118,6 +118,8 @@ async def _found_user(request: Request, session: Session) -> User | None:
         return await accounts.user(session.user_id)
     if device.token is None:
         return None
+    if session.is_prefetch:
+        return await accounts.remembered(device.token)
     found = await accounts.recognise(device.token, client=client_of(request))
     if found is None:
         device.forget()
