@@ -133,7 +133,7 @@ class Visit:
 
     def seconds_left(self, session: Session) -> int:
         """How much of its absolute lifetime a committed session has left: the cookie's Max-Age."""
-        age = self._manager.clock() - session.record.created if session.record else 0
+        age = max(0, self._manager.clock() - session.record.created) if session.record else 0
         return max(1, round(self._policy.max_age - age / 1000))
 
     # -- loading ------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Visit:
         now = self._manager.clock()
         user, epoch = (None, 0) if session.cleared else (record.user_id, record.epoch)
         user, epoch = session.new_user or (user, epoch)
-        created = now if session.new_user else record.created
+        created = now if session.new_user else min(record.created, now)  # the clock may have been set back
         return replace(
             record,
             created=created,
@@ -344,7 +344,8 @@ class Visit:
         return renewed
 
     def _keep_alive_is_due(self, record: Record) -> bool:
-        return not record.is_tombstone and self._manager.clock() - record.last_used >= self._policy.step
+        due = self._policy.keep_alive_is_due(record.last_used, self._manager.clock())
+        return due and not record.is_tombstone
 
     async def _kept_alive(self, record: Record) -> Record:
         now = self._manager.clock()

@@ -48,8 +48,14 @@ class Policy:
         """
         return min(last_used + self._idle, created + self._life)
 
+    def keep_alive_is_due(self, last_used: int, at: int) -> bool:
+        """Whether a use is to be stored: a step after the stored one, or before it (a clock was set back)."""
+        return abs(at - last_used) >= self.step
+
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""
         if record.is_tombstone:
-            return at < record.expires
+            # One that would live longer was made before the clock was set back, and would refuse writes until
+            # the clock gets there. Twice the time, since the clocks of hosts may differ.
+            return at < record.expires <= at + 2 * TOMBSTONE_LIFETIME
         return at < min(record.expires, self.expiry(record.created, record.last_used))
