@@ -9,17 +9,18 @@
 Reading a key that is not there gives the class's default; a value of another type is refused, both ways.
 """
 
-from collections.abc import Hashable, MutableMapping
-from copy import deepcopy
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
+from .mapping import RecordingDict
+
 T = TypeVar("T")
 
 
-def typed_view(view: type[T], session: MutableMapping[str, Any]) -> T:
+def typed_view(view: type[T], session: RecordingDict) -> T:
     """An instance of `view` whose fields live in the session. The class is used as it stands."""
     bound = object.__new__(_bound(cast(Hashable, view)))
     object.__setattr__(bound, "_session", session)
@@ -62,8 +63,7 @@ class _Field:
         default = getattr(self.view, self.name)
         if not isinstance(default, (list, dict)):
             return default
-        # Put into the session, so that a change inside it is kept.
-        return bound._session.setdefault(self.name, deepcopy(default))
+        return bound._session.borrow(self.name, default)
 
     def _checked(self, value: Any) -> Any:
         try:
