@@ -12,66 +12,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from cartapp.session import Session, SessionEnded, Sessions, SessionTooLarge, StoreUnavailable
-from cartapp.session.policy import PROVISIONAL_LIFETIME, TOMBSTONE_LIFETIME, Policy
-from cartapp.session.record import Record, Seen, Version, key_of
+from cartapp.session import Session, SessionEnded, SessionTooLarge, StoreUnavailable
+from cartapp.session.policy import Policy
+from cartapp.session.record import Record, Version, key_of
 from cartapp.session.stores.memory import MemoryStore
 from tests.conftest import ManualClock
+from tests.gated import Gated, live
 from tests.layer import Layer, Yielding
 
 pytestmark = pytest.mark.anyio
 
 
-class Gated(MemoryStore):
-    """A store that stops before or after an operation, and fails on demand."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.open = asyncio.Event()
-        self.open.set()
-        self.waiting = asyncio.Event()
-        self.failing: set[str] = set()
-        self.losing_answers: set[str] = set()
-        self.pausing: set[str] = set()
-
-    async def _pass(self, name: str) -> None:
-        if name in self.pausing:
-            self.waiting.set()
-            await self.open.wait()
-        await asyncio.sleep(0)
-        if name in self.failing:
-            raise StoreUnavailable("The store is down for this test.")
-
-    def _answer(self, name: str) -> None:
-        if name in self.losing_answers:
-            raise StoreUnavailable("The answer was lost for this test.")
-
-    async def load(self, key: str) -> Record | None:
-        await self._pass("load")
-        return await super().load(key)
-
-    async def create(self, record: Record) -> Version | None:
-        await self._pass("create")
-        return await super().create(record)
-
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
-        await self._pass("save")
-        saved = await super().save(record, expected=expected)
-        self._answer("save")
-        return saved
-
-    async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
-        await self._pass("touch")
-        return await super().touch(key, expected=expected, last_used=last_used, expires=expires)
-
-    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
-        await self._pass("delete")
-        return await super().delete(key, expected=expected)
-
-
 @pytest.fixture
 def store(clock: ManualClock) -> Gated:
-    return Gated(clock=clock)
+    return Gated(MemoryStore(clock=clock))
 
 
 @pytest.fixture
@@ -83,11 +37,6 @@ def layer(store: Gated, clock: ManualClock) -> Layer:
 def other(store: Gated, clock: ManualClock) -> Layer:
     """The layer of another process on the same store."""
     return Layer(store, clock)
-
-
-def live(store: MemoryStore) -> list[Record]:
-    records = store._records.values()
-    return [record for record in records if not record.is_tombstone and record.expires > store._clock()]
 
 
 # -- C1: conclusions from a record that another request read ------------------------------------------------
@@ -104,10 +53,10 @@ async def handed_on(
     first["first"] = 1
     saved = asyncio.Event()
     let_go = asyncio.Event()
-    save = MemoryStore.save
+    save = store.inner.save
 
     async def late(record: Record, *, expected: Version) -> Version | None:
-        version = await save(store, record, expected=expected)
+        version = await save(record, expected=expected)
         store.save = store_save  # type: ignore[method-assign]
         saved.set()
         await let_go.wait()
@@ -183,7 +132,7 @@ async def test_c2_two_tasks_of_one_request_lose_and_double_nothing(layer: Layer)
 async def test_c2_a_new_visitor_gets_one_record(store: Gated, layer: Layer) -> None:
     session, visit = await layer.visit()
     await asyncio.gather(*(add(session, 10**power) for power in range(5)))
-    assert len(live(store)) == 1
+    assert len(await live(store)) == 1
     assert await layer.read(str(visit.cookie())) == {"count": 11111}
 
 
@@ -192,7 +141,7 @@ async def test_c2_what_is_set_while_a_commit_runs_is_committed_next(layer: Layer
     session, _ = await layer.visit(cookie)
     held = session["list"]
     session["first"] = 1
-    store.pausing, store.open = {"save"}, asyncio.Event()
+    store.pause("save")
     saving = asyncio.create_task(session.save())
     await store.waiting.wait()
     session["second"] = 2
@@ -290,7 +239,7 @@ async def test_c3_a_cancelled_save_is_not_repeated(layer: Layer, store: Gated) -
 async def test_c3_a_cancelled_creation_is_not_repeated(layer: Layer, store: Gated) -> None:
     session, visit = await layer.visit()
     session["n"] = 1
-    store.pausing, store.open = {"create"}, asyncio.Event()
+    store.pause("create")
     saving = asyncio.create_task(session.save())
     await store.waiting.wait()
     saving.cancel()
@@ -298,7 +247,7 @@ async def test_c3_a_cancelled_creation_is_not_repeated(layer: Layer, store: Gate
         await saving
     store.open.set()
     await visit.finish(session, failed=False)
-    assert live(store) == []
+    assert await live(store) == []
     assert visit.cookie() is None
 
 
@@ -315,7 +264,7 @@ async def test_c4_reading_a_default_of_the_view_writes_nothing(layer: Layer, sto
     assert len(session.data.tags) == 0
     await session.save()
     assert visit.cookie() is None
-    assert live(store) == []
+    assert await live(store) == []
 
 
 async def test_c4_reading_a_default_erases_no_concurrent_change(layer: Layer) -> None:
@@ -368,241 +317,6 @@ async def test_c5_a_copy_is_a_plain_dict_and_records_nothing(
     assert session["list"] == [1]
 
 
-# -- C6: ending races a rotation ----------------------------------------------------------------------------
-
-Rotate = Callable[[Session], None]
-rotations = pytest.mark.parametrize("rotate", [Session.regenerate, lambda session: session.log_in("7")])
-
-
-@rotations
-async def test_c6_ending_follows_a_rotation(layer: Layer, store: Gated, rotate: Rotate) -> None:
-    cookie = await layer.begin(a=1)
-    sessions = Sessions(store, clock=layer.clock)
-    store.pausing, store.open = {"delete"}, asyncio.Event()
-    end = asyncio.create_task(sessions.end(key_of(cookie)))
-    await store.waiting.wait()
-    session, visit = await layer.visit(cookie)
-    rotate(session)
-    await session.save()
-    store.open.set()
-    assert await end
-    assert live(store) == []
-    assert await layer.read(str(visit.cookie())) == {}
-    late, late_visit = await layer.visit(cookie)
-    late["b"] = 1
-    with pytest.raises(SessionEnded):
-        await late.save()
-    assert late_visit.cookie() is None
-
-
-async def test_c6_ending_a_rotated_handle_ends_the_session(layer: Layer, store: Gated) -> None:
-    cookie = await layer.begin(a=1)
-    for _ in range(3):
-        session, visit = await layer.visit(cookie)
-        session.regenerate()
-        await session.save()
-        first, cookie = cookie, str(visit.cookie())
-    assert await Sessions(store, clock=layer.clock).end(key_of(first))
-    assert live(store) == []
-
-
-async def test_c6_ending_all_of_a_user_spares_another_ones_successor(layer: Layer, store: Gated) -> None:
-    session, visit = await layer.visit()
-    session.log_in("7")
-    await session.save()
-    store.pausing, store.open = {"delete"}, asyncio.Event()
-    end = asyncio.create_task(Sessions(store, clock=layer.clock).end_user("7"))
-    await store.waiting.wait()
-    other, _ = await layer.visit(visit.cookie())
-    other.clear()
-    other.log_in("8")
-    await other.save()
-    store.open.set()
-    assert await end == 0
-    assert [record.user_id for record in live(store)] == ["8"]
-
-
-async def test_c6_ending_everything_follows_rotations(layer: Layer, store: Gated) -> None:
-    cookie = await layer.begin(a=1)
-    store.pausing, store.open = {"delete"}, asyncio.Event()
-    end = asyncio.create_task(Sessions(store, clock=layer.clock).clear())
-    await store.waiting.wait()
-    session, _ = await layer.visit(cookie)
-    session.regenerate()
-    await session.save()
-    store.open.set()
-    assert await end == 1
-    assert live(store) == []
-
-
-# -- C9: tombstones -----------------------------------------------------------------------------------------
-
-
-async def logged_in(layer: Layer, **data: Any) -> tuple[str, str]:
-    """The cookies before and after a log-in with data: the response with the second one is lost."""
-    cookie = await layer.begin(**data)
-    session, visit = await layer.visit(cookie)
-    session.log_in("7", 1)
-    await session.save()
-    return cookie, str(visit.cookie())
-
-
-async def test_c9_a_repeated_log_in_takes_over_the_data_and_ends_the_successor(
-    layer: Layer, store: Gated
-) -> None:
-    cookie, lost = await logged_in(layer, cart=[1])
-    again, visit = await layer.visit(cookie)
-    assert again == {}
-    assert again.user_id is None
-    again.log_in("7", 2)
-    again["browser"] = "x"
-    await again.save()
-    assert again == {"cart": [1], "browser": "x"}
-    assert await layer.read(str(visit.cookie())) == {"cart": [1], "browser": "x"}
-    assert await layer.read(lost) == {}
-    assert len(live(store)) == 1
-
-
-async def test_c9_a_log_in_of_another_user_takes_over_nothing(layer: Layer, store: Gated) -> None:
-    cookie, lost = await logged_in(layer, cart=[1])
-    again, visit = await layer.visit(cookie)
-    again.log_in("8", 1)
-    await again.save()
-    assert await layer.read(str(visit.cookie())) == {}
-    assert await layer.read(lost) == {"cart": [1]}
-
-
-async def test_c9_a_log_in_takes_over_nothing_that_is_no_longer_current(
-    store: Gated, clock: ManualClock
-) -> None:
-    good = {1}
-
-    async def is_current(_user: str, epoch: int) -> bool:
-        return epoch in good
-
-    layer = Layer(store, clock, Policy(is_current=is_current))
-    cookie, _ = await logged_in(layer, cart=[1])
-    good.clear()
-    again, visit = await layer.visit(cookie)
-    again.log_in("7", 2)
-    await again.save()
-    good.add(2)
-    assert await layer.read(str(visit.cookie())) == {}
-
-
-async def test_c9_a_log_in_succeeds_on_a_session_that_was_ended_meanwhile(layer: Layer, store: Gated) -> None:
-    cookie = await layer.begin(cart=[1])
-    logging_in, visit = await layer.visit(cookie)
-    ending, _ = await layer.visit(cookie)
-    ending.destroy()
-    await ending.save()
-    logging_in.log_in("7", 1)
-    logging_in["browser"] = "x"
-    await logging_in.save()
-    assert await layer.read(str(visit.cookie())) == {"browser": "x"}  # what was ended stays dead
-
-
-async def test_c9_destroy_succeeds_on_a_tombstone_and_ends_a_successor_of_the_same_user(
-    layer: Layer, store: Gated
-) -> None:
-    cookie = await layer.begin(a=1)
-    session, _ = await layer.visit(cookie)
-    session.regenerate()
-    await session.save()
-    late, visit = await layer.visit(cookie)
-    late.destroy()
-    await late.save()
-    assert (visit.cookie(), visit.cleared) == (None, False)
-    assert live(store) == []
-    late, visit = await layer.visit(cookie)
-    late.destroy()
-    late.flash("message", "Logged out")
-    await late.save()
-    assert await layer.read(str(visit.cookie())) != {}
-
-
-async def test_c9_destroy_on_a_tombstone_undoes_no_log_in(layer: Layer) -> None:
-    cookie, logged_in_cookie = await logged_in(layer, cart=[1])
-    late, visit = await layer.visit(cookie)
-    late.destroy()
-    await late.save()
-    assert (visit.cookie(), visit.cleared) == (None, False)
-    assert await layer.read(logged_in_cookie) == {"cart": [1]}
-    late, visit = await layer.visit(cookie)
-    late.destroy()
-    late["new"] = 1
-    with pytest.raises(SessionEnded):
-        await late.save()
-    assert visit.cookie() is None
-
-
-async def test_c9_a_log_out_that_races_a_rotation_wins(layer: Layer, store: Gated) -> None:
-    cookie = await layer.begin(a=1)
-    leaving, visit = await layer.visit(cookie)
-    leaving.destroy()
-    rotating, _ = await layer.visit(cookie)
-    rotating.regenerate()
-    await rotating.save()
-    await leaving.save()
-    assert live(store) == []
-    assert not visit.cleared
-
-
-async def test_c9_an_old_cookie_names_the_user_of_the_successor_and_lets_nobody_in(layer: Layer) -> None:
-    cookie, now = await logged_in(layer, cart=[1])
-    late, _ = await layer.visit(cookie)
-    assert (late.user_id, await late.successor_user()) == (None, "7")
-    current, _ = await layer.visit(now)
-    assert (current.user_id, await current.successor_user()) == ("7", None)
-
-
-# -- C10: faults in a rotation ------------------------------------------------------------------------------
-
-
-@rotations
-async def test_c10_a_failed_rotation_leaves_no_orphan(
-    layer: Layer, store: Gated, clock: ManualClock, rotate: Rotate
-) -> None:
-    cookie = await layer.begin(a=1)
-    session, visit = await layer.visit(cookie)
-    rotate(session)
-    store.failing = {"save"}
-    with pytest.raises(StoreUnavailable):
-        await session.save()
-    store.failing = set()
-    assert visit.cookie() is None
-    clock.advance(PROVISIONAL_LIFETIME / 1000)
-    assert [record.key for record in live(store)] == [key_of(cookie)]
-
-
-async def test_c10_a_rotation_whose_answer_was_lost_is_noticed(layer: Layer, store: Gated) -> None:
-    cookie = await layer.begin(a=1)
-    session, visit = await layer.visit(cookie)
-    session.regenerate()
-    store.losing_answers = {"save"}
-    await session.save()
-    assert await layer.read(str(visit.cookie())) == {"a": 1}
-
-
-async def test_c10_a_rotated_session_lives_as_long_as_any(
-    layer: Layer, store: Gated, clock: ManualClock
-) -> None:
-    cookie = await layer.begin(a=1)
-    for outage in (False, True):
-        session, visit = await layer.visit(cookie)
-        session.regenerate()
-        store.failing = {"touch"} if outage else set()
-        await session.save()
-        store.failing = set()
-        cookie = str(visit.cookie())
-        if outage:  # the next request stores what the outage did not let through
-            clock.advance(PROVISIONAL_LIFETIME / 2000)
-            session, visit = await layer.visit(cookie)
-            await visit.finish(session, failed=False)
-        clock.advance(Policy().ttl - TOMBSTONE_LIFETIME / 1000)
-        assert await layer.read(cookie) == {"a": 1}
-
-
 # -- siblings -----------------------------------------------------------------------------------------------
 
 
@@ -627,7 +341,7 @@ async def test_a_write_check_writes(layer: Layer, store: Gated) -> None:
         store.failing = {"create", "touch"}
         with pytest.raises(StoreUnavailable):
             await session.check_writable()
-    assert len(live(store)) == 1
+    assert len(await live(store)) == 1
 
 
 async def test_a_failed_commit_leaves_what_was_recorded_during_it(clock: ManualClock, store: Gated) -> None:
