@@ -17,8 +17,8 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager, OnCount, Visit
-from .policy import IsCurrent, Policy
+from .manager import Manager, Visit
+from .policy import IsCurrent, OnCount, Policy
 from .record import Clock, now
 from .session import Session
 from .stores.base import Store

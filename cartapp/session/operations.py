@@ -1,7 +1,7 @@
 """What a handler did to a session, in a form that can be done again on a newer state of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -22,6 +22,18 @@ class Set:
     def apply(self, raws: codec.Raws) -> None:
         """Do it to `raws`."""
         raws[self.key] = self.raw
+
+
+@dataclass(frozen=True, slots=True)
+class SetDefault:
+    """One key gets a value unless it has one."""
+
+    key: str
+    raw: msgspec.Raw
+
+    def apply(self, raws: codec.Raws) -> None:
+        """Do it to `raws`."""
+        raws.setdefault(self.key, self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +83,27 @@ class Modify:
             raws[self.key] = self._made
 
 
-Operation = Set | Delete | Clear | Modify
+Operation = Set | SetDefault | Delete | Clear | Modify
+
+
+@dataclass(slots=True, eq=False)
+class Changes:
+    """Everything recorded between the starts of two commits of one session."""
+
+    operations: list[Operation] = field(default_factory=list)
+    rotating: bool = False
+    destroyed: bool = False
+    new_user: tuple[str, int] | None = None
+    """A user and an epoch, from `log_in`."""
+    resuming: bool = False
+    """Whether the log-in goes on when the session was ended or rotated."""
+    authors: set[object] = field(default_factory=set)
+    """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
+
+    def __bool__(self) -> bool:
+        return bool(self.operations) or self.rotating or self.destroyed
+
+    @property
+    def cleared(self) -> bool:
+        """Whether `clear` was called, which removes the user as well."""
+        return bool(self.operations) and isinstance(self.operations[0], Clear)

@@ -9,8 +9,14 @@ from .record import Record
 IsCurrent = Callable[[str, int], Awaitable[bool]]
 """Whether a user still exists, enabled, with this epoch; asked on each load of a logged-in session."""
 
+OnCount = Callable[[str], None]
+"""Called with the name of what is counted: see `SessionMiddleware`."""
+
 TOMBSTONE_LIFETIME = 60_000
-"""Milliseconds for which a given-up id is remembered, so that late requests with it are told apart."""
+"""Milliseconds for which an ID given up in a rotation is remembered, so that late requests are recognized."""
+
+PROVISIONAL_LIFETIME = 60_000
+"""Milliseconds for which the new record of a rotation lives until the rotation is committed."""
 
 
 @dataclass(frozen=True, slots=True)

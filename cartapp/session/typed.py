@@ -9,8 +9,7 @@
 Reading a key that is not there gives the class's default; a value of another type is refused, both ways.
 """
 
-from collections.abc import Hashable, MutableMapping
-from copy import deepcopy
+from collections.abc import Hashable
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -20,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from . import codec
+from .mapping import RecordingDict
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _JSON = (str, int, float, bool, type(None))
 _BEYOND_JSON = (datetime, date, Decimal, bytes, UUID)  # of which msgspec would otherwise take text as well
 
 
-def typed_view(view: type[T], session: MutableMapping[str, Any]) -> T:
+def typed_view(view: type[T], session: RecordingDict) -> T:
     """An instance of `view` whose fields live in the session. The class is used as it stands."""
     bound = object.__new__(_bound(cast(Hashable, view)))
     object.__setattr__(bound, "_session", session)
@@ -72,8 +72,7 @@ class _Field:
         default = getattr(self.view, self.name)
         if not isinstance(default, (list, dict)):
             return default
-        # Put into the session, so that a change inside it is kept.
-        return bound._session.setdefault(self.name, deepcopy(default))
+        return bound._session.borrow(self.name, default)
 
     def _checked(self, value: Any) -> Any:
         try:

@@ -88,7 +88,7 @@ def begin(request: Request, session: Session, made: LoggedIn | Recognised, *, fr
     if session.user_id not in (None, made.user.id):
         session.clear()
     # For the layer the log-in's number is the epoch: it asks `Accounts.is_current` with it on every load.
-    session.log_in(made.user.id, made.login_id)
+    session.log_in(made.user.id, made.login_id, resume=fresh)
     browser = browser_of(request.headers.get("user-agent", ""))
     session[_LOGIN] = {"id": made.login_id, "browser": browser, "fresh": fresh}
     request.state.user = made.user
