@@ -98,6 +98,8 @@ class Committed:
     session_id: str | None = None
     rotated_from: str | None = None
     wrote: bool = True
+    raws: codec.Raws | None = None
+    """The record's data, split."""
 
 
 class Commit:
@@ -105,6 +107,7 @@ class Commit:
 
     def __init__(self, records: Records, changes: Changes, own: Record | None) -> None:
         self._records, self._changes, self._own = records, changes, own
+        self._raws: codec.Raws | None = None  # what the operations made of the data, split
 
     def draft(self) -> Record:
         """Return a new session's record, whose key is not known yet."""
@@ -124,7 +127,7 @@ class Commit:
         it, or with a new session.
         """
         record: Record | None = latest or self._own
-        is_own, conflicts = latest is None, self._records.pauses()
+        is_own, conflicts = latest is None, None
         while True:
             record = await self._base(record, is_own)
             if record is None:
@@ -133,6 +136,7 @@ class Commit:
             if committed is not None:
                 return committed
             if is_own:
+                conflicts = conflicts or self._records.pauses()
                 await anext(conflicts)
             record, is_own = await self._records.read(record.key), True
 
@@ -164,7 +168,7 @@ class Commit:
             kept = await self._records.keep_alive(record)
             return Committed(kept, wrote=kept is not record)
         version = await self._records.store.save(changed, expected=record.version)
-        return None if version is None else Committed(replace(changed, version=version))
+        return None if version is None else Committed(replace(changed, version=version), raws=self._raws)
 
     async def _rotate(self, record: Record, changed: Record) -> Committed | None:
         """Move the session to a new ID. The tombstone, written by compare-and-set, is the commit point.
@@ -216,7 +220,7 @@ class Commit:
             raise SessionEnded from None
         for operation in self._changes.operations:
             operation.apply(raws)
-        applied = codec.join(raws)
+        self._raws, applied = raws, codec.join(raws)
         limit = self._records.policy.max_bytes
         if len(applied) > limit:
             raise SessionTooLarge(len(applied), limit, codec.largest(raws))

@@ -33,6 +33,7 @@ class Manager:
         self.clock = clock
         self.locks = SessionLocks()
         self._on_count = on_count
+        self._records: Records | None = None
 
     def count(self, what: str) -> None:
         """One more of it."""
@@ -40,8 +41,10 @@ class Manager:
             self._on_count(what)
 
     def records(self, store: Store) -> Records:
-        """The records of a store, under this policy."""
-        return Records(store, self.policy, self.clock, self.count)
+        """The records of a store, under this policy: mostly the same store for every request."""
+        if self._records is None or self._records.store is not store:
+            self._records = Records(store, self.policy, self.clock, self.count)
+        return self._records
 
 
 class Visit:
@@ -150,6 +153,8 @@ class Visit:
         """
         if self._saving is None:
             self._saving = asyncio.Lock()
+        if not self._saving.locked() and self._has_nothing_to_do(session):
+            return
         async with self._saving:
             if self.read_only:
                 session.recorded()
@@ -163,6 +168,11 @@ class Visit:
             finally:
                 for call in events:
                     await call()
+
+    def _has_nothing_to_do(self, session: Session) -> bool:
+        """Return whether a commit would neither write nor raise, so that most of it can be left out."""
+        record = session.record
+        return record is not None and session.is_untouched and not self._records.keep_alive_is_due(record)
 
     async def finish(self, session: Session, *, failed: bool) -> None:
         """The commit before the first byte; of a failed request (5xx) only the end of a session counts."""
@@ -253,7 +263,7 @@ class Visit:
             else:
                 events.append(partial(hooks.regenerated, committed.rotated_from, record.key))
         self._committed |= committed.wrote
-        session.settle(record)
+        session.settle(record, committed.raws)
 
     async def _destroy(self, own: Record | None, events: Events) -> bool:
         """Delete the session, also under the ID that another request gives it meanwhile.

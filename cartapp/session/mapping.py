@@ -47,7 +47,8 @@ class RecordingDict(dict[str, Any]):
 
     def recorded(self) -> Changes:
         """Return everything done since the last commit started, changes in place included."""
-        self._record_changes_in_place(self._tracked)
+        if self._tracked:
+            self._record_changes_in_place(self._tracked)
         if self._borrowed:
             self._record_changed_defaults(list(self._borrowed))
         return self.changes
@@ -76,27 +77,30 @@ class RecordingDict(dict[str, Any]):
             self._record_set(key, raw)
             self._track_anew(key, value)
 
-    def _rebase(self, committed: bytes) -> None:
+    def _rebase(self, committed: bytes, raws: codec.Raws | None = None) -> None:
         """Show a committed state, with what was recorded since its commit started on top.
 
         A list or dict whose value stays the same stays the same object: a caller that holds it can go on
-        changing it.
+        changing it. `raws` is the committed state once it is split.
         """
         changes = self.recorded()
-        raws = {} if changes.destroyed else codec.split(committed)
-        touched = [_applied(operation, raws) for operation in changes.operations]
-        values = {key: self._shown(key, raw) for key, raw in raws.items()}
-        self._tracked = {key: seen for key, seen in self._tracked.items() if key in values}
+        base = codec.split(committed) if raws is None else raws
+        shown = base
+        if changes:
+            shown = {} if changes.destroyed else dict(base)
+            touched = [_applied(operation, shown) for operation in changes.operations]
+        values = {key: self._shown(key, raw) for key, raw in shown.items()}
+        if self._tracked:
+            self._tracked = {key: seen for key, seen in self._tracked.items() if key in values}
         super().clear()
         super().update(values)
-        self._committed = committed
-        self._raws = None
-        self._pending = {key: raws[key] for key in touched if key in raws}
+        self._committed, self._raws = committed, base
+        self._pending = {key: shown[key] for key in touched if key in shown} if changes else {}
 
     def _shown(self, key: str, raw: msgspec.Raw) -> Any:
-        """Return the value to show for a key: the object shown before when it is equal and mutable."""
+        """Return the value to show for a key: the object shown before when it is equal."""
         before = super().get(key, _MISSING)
-        if isinstance(before, (list, dict)) and raw == self._raw(key):
+        if before is not _MISSING and not isinstance(before, tuple) and raw == self._raw(key):
             return before
         self._tracked.pop(key, None)
         return codec.decode(raw)

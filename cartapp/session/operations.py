@@ -1,7 +1,7 @@
 """What a handler did to a session, in a form that can be done again on a newer state of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -86,22 +86,23 @@ class Modify:
 Operation = Set | SetDefault | Delete | Clear | Modify
 
 
-@dataclass(slots=True, eq=False)
 class Changes:
     """Everything recorded between the starts of two commits of one session."""
 
-    operations: list[Operation] = field(default_factory=list)
-    rotating: bool = False
-    destroyed: bool = False
+    rotating = False
+    destroyed = False
     new_user: tuple[str, int] | None = None
     """A user and an epoch, from `log_in`."""
-    resuming: bool = False
+    resuming = False
     """Whether the log-in goes on when the session was ended or rotated."""
-    authors: set[object] = field(default_factory=set)
-    """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.authors: set[object] = set()
+        """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
 
     def __bool__(self) -> bool:
-        return bool(self.operations) or self.rotating or self.destroyed
+        return len(self.operations) > 0 or self.rotating or self.destroyed
 
     @property
     def cleared(self) -> bool:

@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
+from .codec import Raws
 from .errors import StoreUnavailable, UnreadableRecord
 from .mapping import RecordingDict, running_task
 from .operations import GONE, Changes
@@ -86,18 +87,26 @@ class Session(RecordingDict):
         """
         if self._failures and (error := self._failures.pop(running_task(), None)):
             raise error
-        try:
-            changes = self.recorded()
-        except BaseException:
-            self.revert()
-            raise
+        changes = self._collect()
         self.changes = Changes()
         return changes
 
-    def settle(self, record: Record | None) -> None:
+    @property
+    def is_untouched(self) -> bool:
+        """Whether a commit has nothing to do: nothing was recorded, and no failure is to be raised."""
+        return not self._failures and not self.changes and not self._collect()
+
+    def _collect(self) -> Changes:
+        try:
+            return self.recorded()
+        except BaseException:  # a value that cannot be stored, in a list or dict
+            self.revert()
+            raise
+
+    def settle(self, record: Record | None, raws: Raws | None = None) -> None:
         """Show the committed state, and on top of it what was recorded in the meantime."""
         try:
-            self._rebase(_data_of(record))
+            self._rebase(_data_of(record), raws)
         except UnreadableRecord as error:
             logger.warning("A session is unreadable after a commit: %s", error)
             self._reset(b"{}")
