@@ -1,4 +1,4 @@
-"""C12: what a session shows of a value before and after its commit, also through the typed view."""
+"""C12: what a session shows of a value in its request and in the next, also through the typed view."""
 
 from collections import defaultdict
 from datetime import UTC, date, datetime
@@ -36,8 +36,9 @@ async def test_c12_a_subclass_is_equal_before_and_after_the_commit(
     assert session["value"] == base
     await session.save()
     assert session["value"] == base
-    assert type(session["value"]) is type(base)
-    assert await layer.read(str(visit.cookie())) == {"value": base}
+    stored = await layer.read(str(visit.cookie()))
+    assert stored == {"value": base}
+    assert type(stored["value"]) is type(base)
 
 
 async def test_c12_keys_are_shown_as_given_in_this_request_and_as_stored_in_the_next(layer: Layer) -> None:
