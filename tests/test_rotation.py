@@ -159,6 +159,40 @@ async def test_c9_a_log_in_takes_over_nothing_that_is_no_longer_current(
     assert await layer.read(str(visit.cookie())) == {}
 
 
+async def test_a_session_that_was_rotated_before_its_log_in_ended_is_a_tombstone(
+    store: Gated, clock: ManualClock
+) -> None:
+    good = {1}
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def is_current(_user: str, epoch: int) -> bool:
+        asked.set()
+        await answer.wait()
+        return epoch in good
+
+    layer = Layer(store, clock, Policy(timeout=20, is_current=is_current))
+    session, visit = await layer.visit()
+    session.log_in("7", 1)
+    session["cart"] = [1]
+    await session.save()
+    cookie = str(visit.cookie())
+    late = asyncio.create_task(layer.visit(cookie))  # reads the record, and asks about its user
+    await asked.wait()
+    again = Layer(store, clock, Policy(timeout=20))
+    session, visit = await again.visit(cookie)
+    session.log_in("7", 2)
+    await session.save()
+    good.clear()
+    answer.set()
+    session, late_visit = await late
+    assert session == {}
+    session["late"] = 1
+    with pytest.raises(SessionEnded):
+        await session.save()
+    assert late_visit.cookie() is None
+    assert await again.read(str(visit.cookie())) == {"cart": [1]}
+
+
 async def test_c9_a_log_in_succeeds_on_a_session_that_was_ended_meanwhile(layer: Layer, store: Gated) -> None:
     cookie = await layer.begin(cart=[1])
     logging_in, visit = await layer.visit(cookie)

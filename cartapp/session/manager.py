@@ -115,8 +115,8 @@ class Visit:
         """Fill the session; an id that the store does not know is forgotten, never adopted."""
         self._parse_cookie()
         record = await self._records.read(self._key) if self._key is not None else None
-        if record is not None and record.user_id is not None and not await self._keeps(record):
-            record = None
+        if record is not None and record.user_id is not None and not await self._records.is_current(record):
+            record = await self._ended(record)
         try:
             session.fill(record)
         except UnreadableRecord as error:
@@ -125,14 +125,17 @@ class Visit:
         if session.record is None:
             self._set_id(None)
 
-    async def _keeps(self, record: Record) -> bool:
-        """Whether the application still accepts the record's user; if not, the session ends."""
-        if record.is_tombstone or await self._records.is_current(record):
-            return True
-        logger.info("Session %s ended: its user or epoch is no longer current", record.key)
+    async def _ended(self, record: Record) -> Record | None:
+        """End a session whose user is no longer current. Return the tombstone if it was rotated before that.
+
+        Its ID would otherwise count as unknown, and a late write with it would undo the log-in.
+        """
         if await self._store.delete(record.key, expected=record):
+            logger.info("Session %s ended: its user or epoch is no longer current", record.key)
             await self._policy.hooks.deleted(record)
-        return False
+            return None
+        found = await self._records.read(record.key)
+        return found if found is not None and found.is_tombstone else None
 
     async def successor_user(self, session: Session) -> str | None:
         """See `Session.successor_user`."""
