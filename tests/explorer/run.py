@@ -47,12 +47,16 @@ class Step(NamedTuple):
 
 
 class Footprint(NamedTuple):
-    """What a step touched. Two steps of which neither touches what the other changes can be swapped."""
+    """What a step touched. Two steps of which neither touches what the other changes can be swapped.
+
+    A step is private if it can be swapped with every step that other requests may do before it.
+    """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     invoked: bool = False
     responded: bool = False
+    is_private: bool = False
 
     def conflicts(self, other: "Footprint") -> bool:
         """Whether the order of the two steps can matter; real time orders responses and invocations."""
@@ -177,7 +181,7 @@ class Run:
         self.loop.settle()
         call = self._call(step.request)
         assert call is not None, "A request starts with a store call."
-        return self._send(step, call)._replace(invoked=True)
+        return self._send(step, call)._replace(invoked=True, is_private=False)
 
     def _serve(self, request: Request) -> Coroutine[Any, Any, Served]:
         cookie = self.start.cookies[self.cookie_name(request)]
@@ -190,12 +194,15 @@ class Run:
 
     def _send(self, step: Step, call: Call) -> Footprint:
         call.send()
-        if call.key not in self.roles:
+        is_new = call.key not in self.roles
+        if is_new:
             made = sum(role[0] == call.request for role in self.roles.values())
             self.roles[call.key] = f"{call.request}{made + 1}"
         self.events.append(Event(step, call, False, ()))
         touched = frozenset({self.roles[call.key]})
-        return Footprint(writes=touched) if call.wrote else Footprint(reads=touched)
+        if call.wrote:
+            return Footprint(writes=touched, is_private=is_new)  # no other request knows this key yet
+        return Footprint(reads=touched)
 
     def _proceed(self, step: Step, call: Call | None) -> Footprint:
         """Deliver the result of a call, or disturb it, and run until every request waits again."""
@@ -204,6 +211,7 @@ class Run:
             self._gated.calls.remove(call)
         request = self.tracks[step.request].request
         touched = {f"process {request.process}" if request.kind in LOCKING else request.name}
+        is_alone = not any(self._shares(request, other) for other in self.tracks.values())
         if step.action != "go":
             touched.add(self._disturb(step, call))
         elif call is not None:
@@ -211,7 +219,17 @@ class Run:
         self.loop.settle()
         served = self._note_responses()
         self.events.append(Event(step, call, was_sent, served))
-        return Footprint(writes=frozenset(touched), responded=bool(served))
+        is_in_time = not served or all(track.task is not None for track in self.tracks.values())
+        return Footprint(
+            writes=frozenset(touched), responded=bool(served), is_private=is_alone and is_in_time
+        )
+
+    def _shares(self, request: Request, other: Track) -> bool:
+        """Whether another request may still touch what this one has in its process."""
+        if other.request is request or other.responded is not None:
+            return False
+        kinds = {request.kind, other.request.kind}
+        return kinds <= LOCKING and other.request.process == request.process
 
     def _disturb(self, step: Step, call: Call | None) -> str:
         self.is_undisturbed = False

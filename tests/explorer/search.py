@@ -1,8 +1,9 @@
 """The search: every order of steps of a scenario, by running it again from its start each time.
 
-Orders that differ only in steps that do not touch each other are the same run, and sleep sets leave all but
-one of them out (Godefroid, Partial-Order Methods, 1996): a step that was tried before its neighbour is not
-tried after it until something that conflicts with it has been done.
+Orders that differ only in steps that do not touch each other are the same run, and all but one of them are
+left out (Godefroid, Partial-Order Methods, 1996). With sleep sets, a step that was tried before its neighbour
+is not tried after it until something that conflicts with it has been done. With persistent sets, other steps
+need not be tried before the steps of a request that are private.
 """
 
 from collections.abc import Iterator
@@ -25,15 +26,28 @@ class _Choice:
     steps: list[Step]
     asleep: dict[Step, Footprint]
     step: Step
+    are_private: bool
     footprint: Footprint = field(default_factory=Footprint)
+
+    @classmethod
+    def among(cls, steps: list[Step], asleep: dict[Step, Footprint]) -> "_Choice | None":
+        """Choose one of the steps that are not asleep, or None; all steps of its request come first."""
+        awake = [step for step in steps if step not in asleep]
+        if not awake:
+            return None
+        first = awake[0].request
+        awake.sort(key=lambda step: step.request != first)
+        return cls(awake, asleep, awake[0], all(step.request != first for step in asleep))
 
     def next_step(self) -> bool:
         """Go over to the next step that is left; False when there is none."""
         self.asleep[self.step] = self.footprint
+        self.are_private = self.are_private and self.footprint.is_private
         left = [step for step in self.steps if step not in self.asleep]
-        if left:
-            self.step = left[0]
-        return bool(left)
+        if not left or (self.are_private and left[0].request != self.step.request):
+            return False
+        self.step = left[0]
+        return True
 
     def asleep_after(self) -> dict[Step, Footprint]:
         return {
@@ -64,12 +78,11 @@ def _complete(run: Run, path: list[_Choice]) -> bool:
     """Go on to the end; False when only what was tried before is left to do."""
     asleep = path[-1].asleep_after() if path else {}
     while steps := run.steps():
-        awake = [step for step in steps if step not in asleep]
-        if not awake:
+        assert len(path) < _ENDLESS, f"{run.scenario.title} does not end"
+        choice = _Choice.among(steps, asleep)
+        if choice is None:
             run.abandon()
             return False
-        assert len(path) < _ENDLESS, f"{run.scenario.title} does not end"
-        choice = _Choice(awake, asleep, awake[0])
         choice.footprint = run.do(choice.step)
         path.append(choice)
         asleep = choice.asleep_after()

@@ -65,7 +65,7 @@ def quick() -> Iterator[Scenario]:
     yield from (scenario(*texts) for texts in placed(KINDS, 2))
     yield from (scenario(*texts, start="idle") for texts in placed(("read", *MOVES), 2))
     for start in AFTER_ROTATION:
-        groups = with_old_cookie(("modify", "log_in", "destroy"), 2)
+        groups = with_old_cookie(("modify", "clear", "log_in", "destroy"), 2)
         yield from (scenario(*texts, start=start) for texts in groups)
     yield from (scenario(*texts, faults=1) for texts in placed(MOVES, 2))
     yield from (scenario(*texts, cancels=1) for texts in placed(MOVES, 2))
@@ -100,7 +100,8 @@ def _triples() -> Iterator[Scenario]:
 
 def _triples_after_rotation() -> Iterator[Scenario]:
     for start in AFTER_ROTATION:
-        yield from (scenario(*texts, start=start) for texts in with_old_cookie(MOVES, 3))
+        groups = with_old_cookie(("modify", "log_in", "destroy"), 3)
+        yield from (scenario(*texts, start=start) for texts in groups)
 
 
 def _idle_triples() -> Iterator[Scenario]:
@@ -115,5 +116,7 @@ SOAK: Mapping[str, Callable[[], Iterator[Scenario]]] = {
     "three requests": _triples,
     "three requests after a rotation": _triples_after_rotation,
     "three requests on an idle session": _idle_triples,
+    "three requests and a fault": lambda: (scenario(*texts, faults=1) for texts in TRIPLES),
+    "three requests and a cancellation": lambda: (scenario(*texts, cancels=1) for texts in TRIPLES),
 }
 """The groups of the long run."""
