@@ -48,7 +48,7 @@ class Final:
 
 @dataclass(frozen=True)
 class History:
-    """A complete run. It is a value: runs that no client can tell apart are equal."""
+    """A complete run. It is a value: runs that look the same from outside are equal."""
 
     operations: tuple[Operation, ...]
     final: Final

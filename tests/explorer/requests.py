@@ -1,4 +1,4 @@
-"""The requests: what each kind does with its session, and what its response tells.
+"""The requests: what each kind does with its session, and what its response shows.
 
 One letter names a request in a run. Its text is `KIND[.old][@PROCESS]`: with `.old` it comes with the cookie
 that the start of the scenario gave up, otherwise with the current one.
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What a client can tell of a request.
+    """What a client sees of a request.
 
     `shown` is the data and the user that the handler sees after `save`, as JSON. `cookie` is "set",
     "cleared" or None.

@@ -155,7 +155,7 @@ def _destroy(request: Request, state: State, cookie: str) -> Outcome:
 
 
 def _end(request: Request, state: State, cookie: str) -> Outcome:
-    """End the session, under whatever ID it goes on, and tell whether there was one."""
+    """End the session, under whatever ID it goes on, and return whether there was one."""
     source, _ = successor(state, cookie)
     if not isinstance(state[source], Live):
         return Response(result=False), state

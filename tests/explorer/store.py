@@ -67,7 +67,7 @@ class Call:
         self.response.set_result(self.result)
 
     def fail(self) -> None:
-        """Tell the request that the store is unavailable."""
+        """Fail: the store is unavailable."""
         self.response.set_exception(StoreUnavailable("The store failed on purpose."))
 
 
