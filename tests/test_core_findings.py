@@ -556,6 +556,48 @@ async def test_c9_an_old_cookie_names_the_user_of_the_successor_and_lets_nobody_
     assert (current.user_id, await current.successor_user()) == ("7", None)
 
 
+async def test_c9_a_log_in_goes_on_with_a_session_whose_former_log_in_ended_meanwhile(
+    clock: ManualClock, store: Gated
+) -> None:
+    """The record that was read is outdated: the request that ended its log-in had rotated it before."""
+    asked: list[int] = []
+
+    async def is_current(user_id: str, epoch: int) -> bool:
+        asked.append(epoch)
+        if asked != [1]:
+            return True
+        first, _ = await layer.visit(cookie)
+        first.log_in("7", 2)
+        await first.save()
+        return False
+
+    layer = Layer(store, clock, Policy(is_current=is_current))
+    _, cookie = await logged_in(layer, cart=[1])
+    session, visit = await layer.visit(cookie)
+    session.log_in("7", 3)
+    await session.save()
+    assert session == {"cart": [1]}
+    assert await layer.read(str(visit.cookie())) == {"cart": [1]}
+    assert len(live(store)) == 1
+
+
+async def test_c9_a_message_that_waits_is_not_queued_a_second_time(layer: Layer) -> None:
+    cookie = await layer.begin(n=1)
+    visits = [(await layer.visit(cookie))[0] for _ in range(2)]
+    for session in visits:
+        session.flash("page", ("Saved", 1), "success", unique=True)
+    await asyncio.gather(*(session.save() for session in visits))
+    session, _ = await layer.visit(cookie)
+    session.flash("page", "Saved", "info", unique=True)
+    session.flash("page", "Saved", "info", unique=True)
+    session.flash("page", "Saved", "info")
+    session.flash("other", "Saved", "info", unique=True)
+    await session.save()
+    shown = [await session.take_flash("page") for _ in range(4)]
+    assert shown == [["Saved", 1], "Saved", "Saved", None]
+    assert await session.take_flash("other") == "Saved"
+
+
 # -- C10: faults in a rotation ------------------------------------------------------------------------------
 
 
