@@ -30,16 +30,17 @@ STATUS: Mapping[type[SessionError], int] = {
 }
 """The errors that the middleware answers itself; every other is a mistake in the application."""
 
+ANSWERED = tuple(STATUS)
+
 RETRY_AFTER = 1
 """Seconds in the `Retry-After` of a 503."""
 
-_ANSWERED = tuple(STATUS)
 _DEFAULT = Policy()
 _CACHING = (b"vary", b"cache-control")
 _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
 """A shared cache must not keep an answer that a session had a part in (CVE-2026-27205)."""
 _OWN_WORDS: Mapping[type[SessionError], str] = {
-    StoreUnavailable: "The sessions cannot be reached at the moment; nothing was changed that we know of.",
+    StoreUnavailable: "The session store cannot be reached at the moment.",
 }
 
 ErrorResponse = Callable[[Scope, SessionError], Response]
@@ -101,7 +102,7 @@ def status_of(error: SessionError) -> int:
 
 def message_of(error: SessionError) -> str:
     """One sentence for the visitor, without internals."""
-    return _OWN_WORDS.get(type(error), str(error))
+    return next((words for kind, words in _OWN_WORDS.items() if isinstance(error, kind)), str(error))
 
 
 def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
@@ -185,7 +186,7 @@ class SessionMiddleware:
             if load:
                 await exchange.session.load()
             await self.app(scope, receive, exchange.forward)
-        except _ANSWERED as error:
+        except ANSWERED as error:
             if exchange.started:
                 raise
             await exchange.answer(error)
@@ -237,7 +238,7 @@ class _Exchange:
             return  # the handler's own answer, which is not true any more
         try:
             await self._visit.finish(self.session, failed=message["status"] >= 500)
-        except _ANSWERED as error:
+        except ANSWERED as error:
             await self.answer(error)
             return
         self._add_headers(message)
