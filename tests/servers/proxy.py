@@ -20,6 +20,9 @@ class Proxy:
         self._server_port = server_port
         self._left: int | None = None
         self._hang = False
+        self._cutting = False
+        self.cuts = 0
+        """Answers that `cut_next_answer` has cut."""
         self._healed = asyncio.Event()
         self._healed.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -44,6 +47,10 @@ class Proxy:
         """Let only so many bytes of answers pass from now on."""
         self._left, self._hang = count, hang
         self._healed.clear()
+
+    def cut_next_answer(self) -> None:
+        """Close the next connection that an answer comes on, before its first byte; others go on."""
+        self._cutting = True
 
     def heal(self) -> None:
         """Let everything pass again, also what hangs."""
@@ -106,6 +113,10 @@ class Proxy:
 
     async def _pass_on(self, chunk: bytes, writer: asyncio.StreamWriter) -> bool:
         """Forward what may pass, and say whether the connection goes on."""
+        if self._cutting:
+            self._cutting = False
+            self.cuts += 1
+            return False
         passing = chunk if self._left is None else chunk[: self._left]
         if self._left is not None:
             self._left -= len(passing)
