@@ -19,7 +19,7 @@ from sqlalchemy.sql.base import Executable
 
 from .database import open_database
 from .resources import folder
-from .session.errors import StoreUnavailable
+from .session.errors import StoreUnavailable, UnusableURL
 from .session.stores.engine import Database
 from .settings import Settings
 
@@ -50,7 +50,11 @@ class FirebirdImpl(DefaultImpl):
         return result
 
 
-class SchemaOutdated(StoreUnavailable):
+class DatabaseUnavailable(StoreUnavailable):
+    """The database of accounts and catalogue refused, hung or failed; sessions may be elsewhere and well."""
+
+
+class SchemaOutdated(DatabaseUnavailable):
     """The database lacks migrations; the sentence has the command that runs them."""
 
     def __init__(self, found: str | None, head: str) -> None:
@@ -103,8 +107,8 @@ class ShopDatabase:
     """The database of accounts and catalogue, whose schema is seen to before the first use.
 
     An embedded one is upgraded; any other that is behind counts as out of reach. Then `seed` may add first
-    rows. A call that takes longer than `timeout` seconds raises `StoreUnavailable`; the first one may take
-    longer, if it has to make the file.
+    rows. A call that fails, or takes longer than `timeout` seconds, raises `DatabaseUnavailable`; the first
+    may take longer, if it has to make the file.
     """
 
     def __init__(
@@ -167,7 +171,7 @@ class ShopDatabase:
         try:
             await self.prepare()
         except SchemaOutdated as error:
-            raise StoreUnavailable(str(error)) from error  # whose words no visitor is shown
+            raise DatabaseUnavailable(str(error)) from error  # whose words no visitor is shown
 
     async def _prepare(self) -> None:
         wanted = await asyncio.to_thread(head)  # which reads the migrations, and asks no database
@@ -190,4 +194,8 @@ class ShopDatabase:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError as error:
-            raise StoreUnavailable(f"The database did not answer within {seconds:g} seconds.") from error
+            raise DatabaseUnavailable(f"The database did not answer within {seconds:g} seconds.") from error
+        except UnusableURL:
+            raise  # the start refuses such a setting
+        except StoreUnavailable as error:
+            raise DatabaseUnavailable(str(error)) from error

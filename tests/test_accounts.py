@@ -1,13 +1,14 @@
 """Users, passwords and limits, on each engine."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from cartapp.accounts import (
+    AccountError,
     EmailTaken,
     InvalidCredentials,
     Limit,
@@ -166,22 +167,66 @@ async def test_other_letters_do(house: House, other: str) -> None:
 async def test_accents_may_be_encoded_in_two_ways(house: House) -> None:
     await house.accounts.register("jos\u00e9@example.com", "José", PASSWORD, client=HERE)
     with pytest.raises(EmailTaken):
-        await house.accounts.register("jose\u0301@example.com", "José", PASSWORD, client=HERE)
+        await house.accounts.register("jose\u0301@example.com", "José", OTHER, client=HERE)
 
 
 async def test_of_two_registrations_at_once_one_succeeds(url: str, clock: ManualClock) -> None:
     async with opened(url) as one, opened(url) as two:
         houses = [House(database, clock) for database in (one, two)] * 3
         answers = await asyncio.gather(
-            *(house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE) for house in houses),
+            *(
+                house.accounts.register(EMAIL, NAME, f"{PASSWORD} {number}", client=HERE)
+                for number, house in enumerate(houses)
+            ),
             return_exceptions=True,
         )
     assert sum(isinstance(answer, EmailTaken) for answer in answers) == len(houses) - 1
 
 
+async def test_c9_concurrent_equal_registrations_are_one(url: str, clock: ManualClock) -> None:
+    async with opened(url) as one, opened(url) as two:
+        houses = [House(database, clock) for database in (one, two)] * 3
+        made = await asyncio.gather(
+            *(house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE) for house in houses)
+        )
+        assert len({one.user.id for one in made}) == 1
+        assert len({one.login_id for one in made}) == len(houses)
+        assert all([await houses[0].is_in(one) for one in made])
+
+
+async def test_c9_a_registration_is_repeated_within_a_minute_only(house: House, clock: ManualClock) -> None:
+    made = await house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE)
+    clock.advance(59)
+    again = await house.accounts.register(EMAIL.upper(), NAME, PASSWORD, client=HERE)
+    assert again.user.id == made.user.id
+    with pytest.raises(EmailTaken):
+        await house.accounts.register(EMAIL, NAME, OTHER, client=HERE)
+    await house.operator.disable(EMAIL)
+    with pytest.raises(EmailTaken):
+        await house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE)
+    await house.operator.enable(EMAIL)
+    clock.advance(1)
+    with pytest.raises(EmailTaken):
+        await house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE)
+
+
+async def test_c9_a_refused_repetition_counts_as_an_attempt(house: House) -> None:
+    await house.accounts.register(EMAIL, NAME, PASSWORD, client=HERE)
+    answers = [await outcome(house.accounts.register(EMAIL, NAME, OTHER, client=HERE)) for _ in range(11)]
+    assert answers == [EmailTaken] * 10 + [TooManyAttempts]
+
+
+async def outcome(call: Coroutine[Any, Any, object]) -> type:
+    """The type of what a call returns or raises."""
+    try:
+        return type(await call)
+    except AccountError as error:
+        return type(error)
+
+
 async def test_a_new_password_ends_all_log_ins_but_the_one_it_returns(house: House) -> None:
     here, there = await house.alice(), await house.alice()
-    made = await house.accounts.change_password(here.user.id, PASSWORD, OTHER, client=HERE)
+    made = await house.change_password(here, PASSWORD, OTHER)
     assert [await house.is_in(one) for one in (here, there, made)] == [False, False, True]
     with pytest.raises(InvalidCredentials):
         await house.accounts.log_in(EMAIL, PASSWORD, client=HERE, remember=False)
@@ -191,9 +236,9 @@ async def test_a_new_password_ends_all_log_ins_but_the_one_it_returns(house: Hou
 async def test_the_password_is_only_changed_by_who_knows_it(house: House) -> None:
     made = await house.alice()
     with pytest.raises(WrongPassword):
-        await house.accounts.change_password(made.user.id, WRONG, "short", client=HERE)
+        await house.change_password(made, WRONG, "short")
     with pytest.raises(WeakPassword):
-        await house.accounts.change_password(made.user.id, PASSWORD, "short", client=HERE)
+        await house.change_password(made, PASSWORD, "short")
     assert await house.is_in(made)
     assert await house.alice()
 
@@ -322,7 +367,7 @@ async def test_guessing_from_a_known_network_is_limited_too(house: House) -> Non
 async def test_the_current_password_cannot_be_guessed_without_end(house: House) -> None:
     made = await house.alice()
     answers: list[Any] = await asyncio.gather(
-        *(house.accounts.change_password(made.user.id, WRONG, OTHER, client=HERE) for _ in range(12)),
+        *(house.change_password(made, WRONG, OTHER) for _ in range(12)),
         return_exceptions=True,
     )
     assert (

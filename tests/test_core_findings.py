@@ -317,6 +317,23 @@ async def test_c5_a_copy_is_a_plain_dict_and_records_nothing(
     assert session["list"] == [1]
 
 
+async def test_c9_a_message_that_waits_is_not_queued_a_second_time(layer: Layer) -> None:
+    cookie = await layer.begin(n=1)
+    visits = [(await layer.visit(cookie))[0] for _ in range(2)]
+    for session in visits:
+        session.flash("page", ("Saved", 1), "success", unique=True)
+    await asyncio.gather(*(session.save() for session in visits))
+    session, _ = await layer.visit(cookie)
+    session.flash("page", "Saved", "info", unique=True)
+    session.flash("page", "Saved", "info", unique=True)
+    session.flash("page", "Saved", "info")
+    session.flash("other", "Saved", "info", unique=True)
+    await session.save()
+    shown = [await session.take_flash("page") for _ in range(4)]
+    assert shown == [["Saved", 1], "Saved", "Saved", None]
+    assert await session.take_flash("other") == "Saved"
+
+
 # -- siblings -----------------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,7 @@ async def test_the_answers(house: House) -> None:
         assert answer.json() == {"message": "Registration successful", "user": answer.json()["user"]}
         assert list(answer.json()["user"]) == ["id", "name"]
         assert answer.json()["user"]["name"] == "Bob"
-        again = await client.post("/register", json={**user, "email": "BOB@example.com"})
+        again = await client.post("/register", json={**user, "email": "BOB@example.com", "password": OTHER})
         assert (again.status_code, list(again.json())) == (409, ["error"])
         answer = await client.post("/login", json={"email": "bob@example.com", "password": PASSWORD})
         assert answer.json() == {"message": "Login successful", "user": answer.json()["user"]}

@@ -205,6 +205,31 @@ async def test_c9_a_log_in_succeeds_on_a_session_that_was_ended_meanwhile(layer:
     assert await layer.read(str(visit.cookie())) == {"browser": "x"}  # what was ended stays dead
 
 
+async def test_c9_a_log_in_goes_on_with_a_session_whose_former_log_in_ended_meanwhile(
+    store: Gated, clock: ManualClock
+) -> None:
+    """The record that was read is outdated: the request that ended its log-in had rotated it before."""
+    asked: list[int] = []
+
+    async def is_current(user_id: str, epoch: int) -> bool:
+        asked.append(epoch)
+        if asked != [1]:
+            return True
+        first, _ = await layer.visit(cookie)
+        first.log_in("7", 2)
+        await first.save()
+        return False
+
+    layer = Layer(store, clock, Policy(timeout=20, is_current=is_current))
+    _, cookie = await logged_in(layer, cart=[1])
+    session, visit = await layer.visit(cookie)
+    session.log_in("7", 3)
+    await session.save()
+    assert session == {"cart": [1]}
+    assert await layer.read(str(visit.cookie())) == {"cart": [1]}
+    assert len(await live(store)) == 1
+
+
 async def test_c9_destroy_succeeds_on_a_tombstone_and_ends_a_successor_of_the_same_user(
     layer: Layer, store: Gated
 ) -> None:

@@ -159,6 +159,6 @@ async def test_a_retired_id_gets_409_and_no_cookie(wrap: Wrap) -> None:
         answer = await late.post("/update", json={"b": 1}, headers=with_cookie(cookie))
         assert answer.status_code == 409
         assert answer.json() == {
-            "error": "This session was ended or renewed by another request; nothing was changed."
+            "error": "This session was ended or rotated by another request; this change was not saved."
         }
         assert "set-cookie" not in answer.headers

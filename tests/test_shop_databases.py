@@ -100,9 +100,9 @@ async def test_users(database: ShopDatabase, clock: ManualClock) -> None:
             await house.accounts.register(email, "Other", PASSWORD, client=HERE)
             continue
         with pytest.raises(error):
-            await house.accounts.register(email, "Other", PASSWORD, client=HERE)
+            await house.accounts.register(email, "Other", "another phrase", client=HERE)
     assert await house.is_in(begun)
-    changed = await house.accounts.change_password(begun.user.id, PASSWORD, "another phrase", client=HERE)
+    changed = await house.change_password(begun, PASSWORD, "another phrase")
     assert [await house.is_in(one) for one in (begun, changed)] == [False, True]
     await house.operator.disable("josé@example.com")
     assert not await house.is_in(changed)
@@ -113,7 +113,7 @@ async def test_users(database: ShopDatabase, clock: ManualClock) -> None:
 async def test_registrations_at_once(database: ShopDatabase, clock: ManualClock) -> None:
     house = House(database, clock)
     answers = await asyncio.gather(
-        *(house.accounts.register(EMAIL, "Alice", PASSWORD, client=HERE) for _ in range(6)),
+        *(house.accounts.register(EMAIL, "Alice", f"{PASSWORD} {n}", client=HERE) for n in range(6)),
         return_exceptions=True,
     )
     assert sorted(type(answer).__name__ for answer in answers) == ["EmailTaken"] * 5 + ["LoggedIn"]

@@ -16,12 +16,13 @@ from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, We
 from cartapp.accounts.passwords import check_new
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import BUILT_IN, NoSuchProduct
+from cartapp.schema import DatabaseUnavailable
 from cartapp.session import SessionEnded, SessionTooLarge, StoreUnavailable
 from cartapp.session.errors import SessionBusy
 from cartapp.session.middleware import message_of
 from cartapp.web.account_inputs import Credentials, PasswordChange, Registration, UserProfile
 from cartapp.web.browsers import UNKNOWN
-from cartapp.web.errors import REFUSALS, Refused, validated
+from cartapp.web.errors import REFUSALS, Incomplete, Refused, validated
 from cartapp.web.inputs import CatalogueItem, Input, NewQuantity, Preferences, Profile
 from cartapp.web.languages import DEFAULT, TRANSLATED
 from cartapp.web.layers.body_limit import _SENTENCE as TOO_LARGE
@@ -134,6 +135,18 @@ SENTENCES = [
     *[
         message_of(error).removesuffix(".")
         for error in (SessionEnded(), SessionBusy(), StoreUnavailable("x"))
+    ],
+    *[
+        str(Incomplete(sentence, error))
+        for error in (StoreUnavailable("x"), DatabaseUnavailable("x"), SessionBusy())
+        for sentence in (
+            "The log-in was not completed",
+            "The account was not created",
+            "The account was created, but the log-in was not completed",
+            "The password was not changed",
+            "It is not known whether the password was changed",
+            "All other devices are logged out, but sessions of this one may be left",
+        )
     ],
     message_of(SessionTooLarge(70_000, 65_536, ["cart", "visits"])).removesuffix("."),
     "A line of the cart holds at most 10000 pieces",

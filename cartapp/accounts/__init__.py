@@ -1,8 +1,8 @@
 """Users, their passwords and log-ins, remembered devices, and limits for guessing."""
 
-from .accounts import Accounts, LoggedIn
+from .accounts import Accounts, LoggedIn, PendingPassword
 from .administration import UserAdministration
-from .attempts import Limit
+from .attempts import Limit, network_of
 from .errors import (
     AccountError,
     EmailTaken,
@@ -24,6 +24,7 @@ __all__ = [
     "Limit",
     "LoggedIn",
     "NoSuchUser",
+    "PendingPassword",
     "Recognised",
     "Token",
     "TooManyAttempts",
@@ -31,5 +32,6 @@ __all__ = [
     "UserAdministration",
     "WeakPassword",
     "WrongPassword",
+    "network_of",
     "parse_token",
 ]

@@ -1,12 +1,13 @@
 """What visitors do with their accounts. Each step of it is one transaction.
 
-Every method may raise `StoreUnavailable` when the database is out of reach.
+Every method may raise `StoreUnavailable` when the database is out of reach; whether its last transaction took
+effect is not known then. The order of these steps and those of the session: `cartapp.web.entry`.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, select
@@ -28,14 +29,25 @@ T = TypeVar("T")
 _TRIES = 8  # at a transaction that adds rows, each of which another worker may add at the same moment
 _SLACK: Final = 120_000  # milliseconds that a log-in's row outlives the last session it may have
 
+REPEATED_WITHIN: Final = 60_000
+"""Milliseconds for which a registration that comes again counts as the same one."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """A log-in that succeeded: what the session is told, and the token for the cookie if there is one."""
+    """A log-in that has a row: what the session carries, and the token for the cookie if there is one."""
 
     user: User
     login_id: int
     token: Token | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPassword:
+    """A password that may be changed now; `made` is the log-in that goes on after that."""
+
+    made: LoggedIn
+    password_hash: str = field(repr=False)
 
 
 class Accounts:
@@ -74,29 +86,35 @@ class Accounts:
     # -- beginning ----------------------------------------------------------------------------------------
 
     async def register(self, email: str, name: str, password: str, *, client: str) -> LoggedIn:
-        """A new user, logged in. Raises `EmailTaken`, `WeakPassword` or `TooManyAttempts`."""
+        """A new user, with a log-in. Raises `EmailTaken`, `WeakPassword` or `TooManyAttempts`.
+
+        The same address and password within a minute are the same registration, whose response was lost.
+        """
         check_new(password, words=words_of(email, name))
         network = network_of(client)
         counted = await self._count(email, network)
         kept = await self.passwords.hash(password)
 
-        def add(connection: Connection) -> LoggedIn:
-            if users.one(connection, users.having_email(email)) is not None:
-                raise EmailTaken
+        def add(connection: Connection) -> LoggedIn | User:
+            other = users.one(connection, users.having_email(email))
+            if other is not None:
+                return other
             user = users.add(connection, email, name, kept, self._clock())
             attempts.forgive(connection, counted, self._clock())
             return self._begin(connection, user, remember=False)
 
-        try:
-            made = await self._do(add)
-        except EmailTaken:
-            events.record("registration_refused", account=events.account(email), network=network)
-            raise
-        events.record("registered", user=made.user.id, account=events.account(email), network=network)
-        return made
+        added = await self._do(add)
+        if isinstance(added, LoggedIn):
+            events.record("registered", user=added.user.id, account=events.account(email), network=network)
+            return added
+        is_recent = self._clock() - added.created < REPEATED_WITHIN and not added.disabled
+        if is_recent and await self.passwords.verify(added.password_hash, password):
+            return await self._begun(added, counted)
+        events.record("registration_refused", account=events.account(email), network=network)
+        raise EmailTaken
 
     async def log_in(self, email: str, password: str, *, client: str, remember: bool) -> LoggedIn:
-        """Log a user in. Raises `InvalidCredentials` or `TooManyAttempts`.
+        """A new log-in of a user. Raises `InvalidCredentials` or `TooManyAttempts`.
 
         Whether the user exists changes neither what is said nor what is done (ASVS 6.3.8).
         """
@@ -110,17 +128,7 @@ class Accounts:
         outdated = self.passwords.is_outdated(user.password_hash)
         kept = await self.passwords.hash(password) if outdated else user.password_hash
 
-        def begin(connection: Connection) -> LoggedIn:
-            if not users.replace_hash(connection, user, kept):
-                raise InvalidCredentials  # it was changed in this very moment
-            attempts.forgive(connection, counted, self._clock())
-            return self._begin(connection, user, remember=remember)
-
-        made = await self._do(begin)
-        events.record(
-            "login_succeeded", user=user.id, network=network, remembered="yes" if remember else "no"
-        )
-        return made
+        return await self._begun(user, counted, password_hash=kept, remember=remember)
 
     async def recognise(self, token: Token, *, client: str) -> Recognised | None:
         """The user whose device this token remembers; None when it does not, or does not any more.
@@ -143,16 +151,16 @@ class Accounts:
 
     # -- ending -------------------------------------------------------------------------------------------
 
-    async def log_out(self, login_id: int | None, token: Token | None, *, user_id: str | None) -> None:
-        """End this device's log-in: that of its session, and that of its token."""
+    async def log_out(self, login_ids: Collection[int], token: Token | None, *, user_id: str | None) -> None:
+        """End this device's log-ins: those of its session, and that of its token."""
 
         def end(connection: Connection) -> None:
             of_token = logins.login_of(connection, token) if token else None
-            for number in {login_id, of_token}:
+            for number in {*login_ids, of_token}:
                 if number is not None:
                     logins.end(connection, number)
 
-        if login_id is not None or token is not None:
+        if login_ids or token is not None:
             await self._do(end)
         if user_id is not None:
             events.record("logged_out", user=user_id)
@@ -176,8 +184,10 @@ class Accounts:
 
     # -- changing -----------------------------------------------------------------------------------------
 
-    async def change_password(self, user_id: str, current: str, new: str, *, client: str) -> LoggedIn:
-        """Change the password and end all log-ins; the one that is returned is new.
+    async def begin_password_change(
+        self, user_id: str, current: str, new: str, *, client: str
+    ) -> PendingPassword:
+        """Begin the log-in that `make_password_change` keeps; until then the password is the current one.
 
         Raises `WrongPassword`, `WeakPassword`, `TooManyAttempts`, and `InvalidCredentials` when the user
         is gone.
@@ -188,28 +198,43 @@ class Accounts:
         except WeakPassword:
             await self._do(lambda connection: attempts.forgive(connection, counted, self._clock()))
             raise
-        kept = await self.passwords.hash(new)
+        password_hash = await self.passwords.hash(new)
+        return PendingPassword(await self._begun(user, counted), password_hash)
 
-        def change(connection: Connection) -> LoggedIn:
-            changed = None
-            if users.replace_hash(connection, user, kept):
-                users.end_everything(connection, user.id)
-                changed = users.one(connection, users.having_id(user.id))
-            if changed is None:
+    async def make_password_change(self, change: PendingPassword, *, client: str) -> None:
+        """Change the password and end all other log-ins, in one transaction.
+
+        Raises `InvalidCredentials` when all of the user's log-ins were ended meanwhile.
+        """
+        user, keep = change.made.user, change.made.login_id
+
+        def work(connection: Connection) -> None:
+            if not users.replace_hash(connection, user, change.password_hash):
                 raise InvalidCredentials
-            attempts.forgive(connection, counted, self._clock())
-            return self._begin(connection, changed, remember=False)
+            logins.end_others(connection, user.id, keep)
+            logins.carry_over(connection, keep, users.raise_epoch(connection, user))
 
-        made = await self._do(change)
+        await self._do(work)
         events.record("password_changed", user=user.id, network=network_of(client))
-        return made
+
+    async def log_in_again(self, user_id: str, password: str, *, client: str) -> LoggedIn | None:
+        """A new log-in of a user whose password this is; otherwise None. Raises `TooManyAttempts`."""
+        user = await self.user(user_id)
+        if user is None or user.disabled:
+            return None
+        counted = await self._count(user.email, network_of(client))
+        if not await self.passwords.verify(user.password_hash, password):
+            return None
+        return await self._begun(user, counted)
 
     async def change_name(self, user_id: str, name: str) -> None:
         """Change the name that pages show."""
         await self._do(lambda connection: users.change(connection, user_id, name=name))
 
-    async def change_email(self, user_id: str, email: str, current: str, *, client: str) -> None:
-        """Change the address that the user logs in with, given the password (ASVS 7.5.1).
+    async def change_email(
+        self, user_id: str, email: str, current: str, *, client: str, name: str | None = None
+    ) -> None:
+        """Change the address that the user logs in with, given the password (ASVS 7.5.1); and the name.
 
         Raises `WrongPassword`, `EmailTaken`, `TooManyAttempts`, and `InvalidCredentials` when the user is
         gone.
@@ -221,7 +246,8 @@ class Accounts:
             other = users.one(connection, users.having_email(email))
             if other is not None and other.id != user.id:
                 raise EmailTaken
-            users.change(connection, user.id, email=email.strip(), email_key=users.email_key(email))
+            values = {"email": email.strip(), "email_key": users.email_key(email)}
+            users.change(connection, user.id, **values, **({} if name is None else {"name": name}))
 
         await self._do(change)
         events.record("email_changed", user=user.id, network=network_of(client))
@@ -257,6 +283,19 @@ class Accounts:
             events.record(failure, user=user.id, network=network_of(client))
             raise WrongPassword
         return user, counted
+
+    async def _begun(
+        self, user: User, counted: Counted, *, password_hash: str | None = None, remember: bool = False
+    ) -> LoggedIn:
+        """A new log-in of a user whose password was right; raises `InvalidCredentials` if it is no more."""
+
+        def begin(connection: Connection) -> LoggedIn:
+            if not users.replace_hash(connection, user, password_hash or user.password_hash):
+                raise InvalidCredentials  # it was changed in this very moment
+            attempts.forgive(connection, counted, self._clock())
+            return self._begin(connection, user, remember=remember)
+
+        return await self._do(begin)
 
     def _begin(self, connection: Connection, user: User, *, remember: bool) -> LoggedIn:
         at = self._clock()

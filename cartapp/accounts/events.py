@@ -18,6 +18,7 @@ Event = Literal[
     "registration_refused",
     "login_succeeded",
     "login_failed",
+    "login_incomplete",
     "login_limited",
     "login_remembered",
     "logged_out",
@@ -35,6 +36,7 @@ Event = Literal[
 
 _WARNINGS = (
     "login_failed",
+    "login_incomplete",
     "login_limited",
     "remember_me_theft",
     "password_change_failed",

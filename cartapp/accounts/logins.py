@@ -153,6 +153,11 @@ def end_others(connection: Connection, user_id: str, keep: int) -> None:
     connection.execute(delete(LOGINS).where((LOGINS.c.user_id == user_id) & (LOGINS.c.id != keep)))
 
 
+def carry_over(connection: Connection, login_id: int, epoch: int) -> None:
+    """Let a log-in go on in a new epoch of its user; nothing happens when it was ended meanwhile."""
+    connection.execute(update(LOGINS).where(LOGINS.c.id == login_id).values(epoch=epoch))
+
+
 def current(user_id: str) -> Select[tuple[int]]:
     """The query for the numbers of a user's log-ins that are good."""
     return select(LOGINS.c.id).join(USERS, users.is_current()).where(LOGINS.c.user_id == user_id)

@@ -95,6 +95,12 @@ def replace_hash(connection: Connection, user: User, password_hash: str) -> bool
     return connection.execute(update(USERS).where(unchanged).values(password_hash=password_hash)).rowcount > 0
 
 
+def raise_epoch(connection: Connection, user: User) -> int:
+    """Begin a new epoch of a user, whose row this transaction has found unchanged; returns it."""
+    change(connection, user.id, epoch=user.epoch + 1)
+    return user.epoch + 1
+
+
 def end_everything(connection: Connection, user_id: str) -> None:
     """Log the user out everywhere, remembered devices included."""
     change(connection, user_id, epoch=USERS.c.epoch + 1)

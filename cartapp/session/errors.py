@@ -10,11 +10,11 @@ class SessionNotLoaded(SessionError):
 
 
 class UnsupportedValue(SessionError, TypeError):
-    """The value cannot be kept in a session; the message names the key. Nothing was changed."""
+    """The value cannot be kept in a session; the message names the key. It was not set."""
 
 
 class SessionTooLarge(SessionError):
-    """The session would pass its size limit, both counted in bytes; nothing was changed."""
+    """The session would pass its size limit, both counted in bytes; the change was not saved."""
 
     def __init__(self, size: int, limit: int, largest: list[str]) -> None:
         self.size, self.limit, self.largest = size, limit, largest
@@ -25,17 +25,19 @@ class SessionTooLarge(SessionError):
 
 
 class SessionEnded(SessionError):
-    """The session was ended, or got a new id, after this request had loaded it; nothing was changed."""
+    """The session was ended, or got a new id, after this request had loaded it; the change was not saved."""
 
     def __init__(self) -> None:
-        super().__init__("This session was ended or renewed by another request; nothing was changed.")
+        super().__init__("This session was ended or rotated by another request; this change was not saved.")
 
 
 class SessionBusy(SessionError):
-    """Other processes kept changing the session until the time-out; nothing was changed."""
+    """Other processes kept changing the session until the time-out; the change was not saved."""
 
     def __init__(self) -> None:
-        super().__init__("The session is being changed by too many requests at once; nothing was changed.")
+        super().__init__(
+            "The session is being changed by too many requests at once; this change was not saved."
+        )
 
 
 class StoreUnavailable(SessionError):

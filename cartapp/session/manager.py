@@ -114,9 +114,7 @@ class Visit:
     async def load(self, session: Session) -> None:
         """Fill the session; an id that the store does not know is forgotten, never adopted."""
         self._parse_cookie()
-        record = await self._records.read(self._key) if self._key is not None else None
-        if record is not None and record.user_id is not None and not await self._records.is_current(record):
-            record = await self._ended(record)
+        record = await self._accepted(self._key) if self._key is not None else None
         try:
             session.fill(record)
         except UnreadableRecord as error:
@@ -125,17 +123,22 @@ class Visit:
         if session.record is None:
             self._set_id(None)
 
-    async def _ended(self, record: Record) -> Record | None:
-        """End a session whose user is no longer current. Return the tombstone if it was rotated before that.
+    async def _accepted(self, key: str) -> Record | None:
+        """Read the record; the session ends when the application no longer accepts its user.
 
-        Its ID would otherwise count as unknown, and a late write with it would undo the log-in.
+        Only if it is still the record that was read: the request that ended the former log-in may have
+        rotated the session in the meantime.
         """
-        if await self._store.delete(record.key, expected=record):
-            logger.info("Session %s ended: its user or epoch is no longer current", record.key)
-            await self._policy.hooks.deleted(record)
-            return None
-        found = await self._records.read(record.key)
-        return found if found is not None and found.is_tombstone else None
+        conflicts = self._records.pauses()
+        while True:
+            record = await self._records.read(key)
+            if record is None or record.is_tombstone or await self._records.is_current(record):
+                return record
+            if await self._store.delete(record.key, expected=record):
+                logger.info("Session %s ended: its user or epoch is no longer current", record.key)
+                await self._policy.hooks.deleted(record)
+                return None
+            await anext(conflicts)
 
     async def successor_user(self, session: Session) -> str | None:
         """See `Session.successor_user`."""

@@ -347,6 +347,11 @@ class RecordingDict(dict[str, Any]):
     __hash__ = None
 
 
+def as_stored(key: str, value: object) -> Any:
+    """Return a value as it is read back from a session. Raises `UnsupportedValue`."""
+    return codec.decode(codec.encode(key, value))
+
+
 def running_task() -> object:
     """Return the running task; None in the thread of a synchronous endpoint, which has no event loop."""
     try:

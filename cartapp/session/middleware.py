@@ -31,10 +31,11 @@ STATUS: Mapping[type[SessionError], int] = {
 }
 """The errors that the middleware answers itself; every other is a mistake in the application."""
 
+ANSWERED = tuple(STATUS)
+
 RETRY_AFTER = 1
 """Seconds in the `Retry-After` of a 503."""
 
-_ANSWERED = tuple(STATUS)
 _DEFAULT = Policy()
 _CACHING = (b"vary", b"cache-control")
 _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
@@ -42,7 +43,7 @@ _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
 _PURPOSE = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
 _ADVANCE = re.compile(rb"(?:^|[;,])[ \t]*(?:prefetch|prerender|preview)[ \t]*(?:$|[;,])", re.IGNORECASE)
 _OWN_WORDS: Mapping[type[SessionError], str] = {
-    StoreUnavailable: "The sessions cannot be reached at the moment; nothing was changed that we know of.",
+    StoreUnavailable: "The session store cannot be reached at the moment.",
 }
 
 ErrorResponse = Callable[[Scope, SessionError], Response]
@@ -104,7 +105,7 @@ def status_of(error: SessionError) -> int:
 
 def message_of(error: SessionError) -> str:
     """One sentence for the visitor, without internals."""
-    return _OWN_WORDS.get(type(error), str(error))
+    return next((words for kind, words in _OWN_WORDS.items() if isinstance(error, kind)), str(error))
 
 
 def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
@@ -198,7 +199,7 @@ class SessionMiddleware:
             if load:
                 await exchange.session.load()
             await self.app(scope, receive, exchange.forward)
-        except _ANSWERED as error:
+        except ANSWERED as error:
             if exchange.started:
                 raise
             await exchange.answer(error)
@@ -257,7 +258,7 @@ class _Exchange:
             return  # the handler's own answer, which is not true any more
         try:
             await self._visit.finish(self.session, failed=message["status"] >= 500)
-        except _ANSWERED as error:
+        except ANSWERED as error:
             await self.answer(error)
             return
         if self._layer.policy.eager and self._is_page(message):

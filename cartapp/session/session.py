@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 from .codec import Raws
 from .errors import StoreUnavailable, UnreadableRecord
-from .mapping import RecordingDict, running_task
+from .mapping import RecordingDict, as_stored, running_task
 from .operations import GONE, Changes
 from .record import Record
 from .typed import typed_view
@@ -152,17 +152,31 @@ class Session(RecordingDict):
     # -- flashes ------------------------------------------------------------------------------------------
 
     def flash(
-        self, key: str, value: Any = _MISSING, category: str | None = None, *, with_category: bool = False
+        self,
+        key: str,
+        value: Any = _MISSING,
+        category: str | None = None,
+        *,
+        with_category: bool = False,
+        unique: bool = False,
     ) -> Any:
         """`flash(key, value, category)` queues a message; `flash(key)` removes and returns the oldest.
 
         Without a message it returns None. With `with_category` the answer is a pair (value, category).
         Two requests may both read one message this way; `take_flash` gives it to exactly one.
+
+        With `unique` a message that waits in the queue already is not queued a second time: for a form that a
+        browser may send twice.
         """
         if value is _MISSING:
             return self._take(key).answer(with_category)
-        message = [value, category]
-        self.modify(FLASHES, lambda queues: {**queues, key: [*queues.get(key, []), message]}, {})
+        message = as_stored(key, [value, category])
+
+        def queue(queues: dict[str, Any]) -> dict[str, Any]:
+            waiting = queues.get(key, [])
+            return queues if unique and message in waiting else {**queues, key: [*waiting, message]}
+
+        self.modify(FLASHES, queue, {})
         return None
 
     async def take_flash(self, key: str, *, with_category: bool = False) -> Any:

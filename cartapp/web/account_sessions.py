@@ -1,6 +1,5 @@
 """A user's own sessions: listed, and ended one by one or all but this one."""
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +8,12 @@ from starlette.requests import Request
 
 from cartapp.accounts import events
 from cartapp.session import Session, SessionInfo, Sessions, StoreNotSupported
+from cartapp.session.middleware import ANSWERED
 
 from .browsers import UNKNOWN
-from .errors import Refused
-from .users import accounts_of, end, login_of, required_user
+from .entry import leave
+from .errors import Incomplete, Refused, logger
+from .users import accounts_of, login_of, required_user
 
 _MOST = 100  # sessions that are shown
 _UNLISTED = "The {} backend cannot list sessions; only this one is shown. The others can still be ended."
@@ -59,15 +60,19 @@ async def end_session(request: Request, session: Session, handle: str) -> None:
     """End one of the user's own sessions, with what its device remembers. Raises `Refused` with 404."""
     user, store = required_user(request), request.app.state.sessions
     if handle == session.id:
-        await end(request, session)
-        session.destroy()
-        await session.save()
+        await leave(request, session)
         return
     found = await _of_user(store, handle, user.id)
     login_id = _login_id(found.data)
-    if login_id is not None and login_id != _login_id(session):
+    own_id = _login_id(session)
+    if login_id is not None and login_id != own_id:
         await accounts_of(request).end_login(user.id, login_id)
-    await store.end(handle)
+    try:
+        await store.end(handle, user=user.id)
+    except ANSWERED as error:
+        if login_id in (None, own_id):  # it has the log-in of this session, which goes on
+            raise
+        logger.warning("The session of an ended log-in was not removed, but gives no access: %s", error)
     events.record("session_ended", user=user.id, session=handle)
 
 
@@ -75,8 +80,14 @@ async def end_other_sessions(request: Request, session: Session) -> None:
     """End all sessions of the user but this one, and what their devices remember."""
     user, login = required_user(request), login_of(session)
     await accounts_of(request).end_other_logins(user.id, login.id if login else -1)
-    with suppress(StoreNotSupported):  # their log-ins are ended, so none of them is let in any more
+    try:
         await request.app.state.sessions.end_user(user.id, keep=session.id)
+    except StoreNotSupported:
+        pass  # their log-ins are ended, so none of them is let in any more
+    except ANSWERED as error:
+        # Those of this device may have the log-in of this session, which goes on.
+        sentence = "All other devices are logged out, but sessions of this one may be left"
+        raise Incomplete(sentence, error) from error
     events.record("other_sessions_ended", user=user.id)
 
 

@@ -17,6 +17,7 @@ from starlette.types import Scope
 from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import NoSuchProduct
+from cartapp.schema import DatabaseUnavailable
 from cartapp.session import SessionError, StoreUnavailable
 from cartapp.session.fastapi import load_session
 from cartapp.session.middleware import RETRY_AFTER, message_of, status_of
@@ -50,6 +51,14 @@ class Refused(Exception):
         super().__init__(sentence)
         self.status, self.sentence, self.details, self.headers = status, sentence, details, headers or {}
         self.fields = fields or {}
+
+
+class Incomplete(Exception):
+    """A request of several steps, one of which failed: a sentence about what was done, and that error."""
+
+    def __init__(self, sentence: str, cause: SessionError) -> None:
+        self.status = status_of(cause)
+        super().__init__(f"{sentence}: {sentence_of(cause)}")
 
 
 RULES: Mapping[type[Exception], int] = {
@@ -105,11 +114,21 @@ def error_response(
     return response
 
 
+def sentence_of(error: SessionError) -> str:
+    """One sentence for the visitor. Of a change whose outcome is unknown it claims nothing."""
+    if isinstance(error, DatabaseUnavailable):
+        return "The shop's database cannot be reached at the moment"
+    return message_of(error).removesuffix(".")
+
+
 def session_error_response(scope: Scope, error: SessionError) -> Response:
     """The answer when the session could not be loaded or committed: 409, 413 or 503."""
-    status = status_of(error)
+    return _failed(scope, status_of(error), sentence_of(error))
+
+
+def _failed(scope: Scope, status: int, sentence: str) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
-    return error_response(scope, status, message_of(error).removesuffix("."), headers=headers)
+    return error_response(scope, status, sentence, headers=headers)
 
 
 def validated(model: type[M], fields: Mapping[str, Any]) -> M:
@@ -169,6 +188,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     )
 
 
+async def _incomplete(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Incomplete)  # noqa: S101 - as below
+    logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return _failed(request.scope, error.status, str(error))
+
+
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - tells the type checker what is registered
     errors = error.errors()
@@ -196,5 +221,6 @@ def install(app: FastAPI) -> None:
     """Register the handlers with the application."""
     for kind in REFUSALS:
         app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(Incomplete, _incomplete)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)

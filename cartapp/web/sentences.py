@@ -85,11 +85,19 @@ SENTENCES = (
     _("The body is not valid JSON"),
     _("The body must be one JSON object"),
     _("The body is too large: the limit is {limit} bytes (64 KiB)"),
+    _("The shop's database cannot be reached at the moment"),
+    # what was done of a request that failed halfway
+    _("The log-in was not completed: {reason}"),
+    _("The account was not created: {reason}"),
+    _("The account was created, but the log-in was not completed: {reason}"),
+    _("The password was not changed: {reason}"),
+    _("It is not known whether the password was changed: {reason}"),
+    _("All other devices are logged out, but sessions of this one may be left: {reason}"),
     # from the session layer
     _("The session would take {size} bytes and the limit is {limit}; its largest keys: {keys}"),
-    _("This session was ended or renewed by another request; nothing was changed"),
-    _("The session is being changed by too many requests at once; nothing was changed"),
-    _("The sessions cannot be reached at the moment; nothing was changed that we know of"),
+    _("This session was ended or rotated by another request; this change was not saved"),
+    _("The session is being changed by too many requests at once; this change was not saved"),
+    _("The session store cannot be reached at the moment"),
     _("The {backend} backend cannot list sessions; only this one is shown. The others can still be ended."),
     _("Unknown browser"),
 )

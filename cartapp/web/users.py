@@ -1,7 +1,8 @@
 """Who the visitor is: the user of the session, or the one that this device remembers."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI
@@ -33,6 +34,29 @@ class Login:
     browser: str
     fresh: bool
     """Whether the password was given, and not the token of a remembered device."""
+
+
+class Replaced:
+    """The log-ins that a new one takes the place of in a session; all are known once that is committed."""
+
+    def __init__(self, session: Session) -> None:
+        loaded = login_of(session)
+        self._loaded = {loaded.id} if loaded else set()
+        self._committed: set[int] = set()
+
+    def by(self, login: Login) -> Callable[[Any], Any]:
+        """For `Session.modify`: with an old cookie only the commit finds the session that goes on."""
+
+        def replace(kept: Any) -> Any:
+            self._committed = {kept["id"]} if kept else set()
+            return asdict(login)
+
+        return replace
+
+    @property
+    def ids(self) -> set[int]:
+        """Their numbers."""
+        return self._loaded | self._committed
 
 
 def accounts_of(request: Request) -> Accounts:
@@ -83,33 +107,27 @@ VisitorDep = Annotated[Session, Depends(visitor)]
 """A loaded session as a handler's argument, in a route that wants to know its user."""
 
 
-def begin(request: Request, session: Session, made: LoggedIn | Recognised, *, fresh: bool) -> None:
+def begin(request: Request, session: Session, made: LoggedIn | Recognised, *, fresh: bool) -> Replaced:
     """Make this the session of a log-in, with the next `save`. A guest's data stay, another user's do not."""
+    replaced = Replaced(session)
     if session.user_id not in (None, made.user.id):
         session.clear()
     # For the layer the log-in's number is the epoch: it asks `Accounts.is_current` with it on every load.
     session.log_in(made.user.id, made.login_id, resume=fresh)
     browser = browser_of(request.headers.get("user-agent", ""))
-    session[_LOGIN] = {"id": made.login_id, "browser": browser, "fresh": fresh}
-    request.state.user = made.user
-
-
-async def end(request: Request, session: Session) -> None:
-    """End the log-in of this session and of this device, copies of their cookies included."""
-    device, login = device_of(request), login_of(session)
-    await accounts_of(request).log_out(login.id if login else None, device.token, user_id=session.user_id)
-    device.forget()
+    session.modify(_LOGIN, replaced.by(Login(made.login_id, browser, fresh)))
+    return replaced
 
 
 async def change_user(request: Request, changed: UserProfile) -> None:
-    """Change what was sent of the user's profile. Raises what `Accounts` refuses with."""
-    user, sent = required_user(request), changed.model_fields_set
+    """Change what was sent of the user's profile, in one transaction. Raises what `Accounts` refuses with."""
+    user, sent, accounts = required_user(request), changed.model_fields_set, accounts_of(request)
+    name = changed.name if "name" in sent and changed.name != user.name else None
     if "email" in sent and changed.email != user.email:
-        await accounts_of(request).change_email(
-            user.id, changed.email, changed.current_password, client=client_of(request)
-        )
-    if "name" in sent and changed.name != user.name:
-        await accounts_of(request).change_name(user.id, changed.name)
+        client, password = client_of(request), changed.current_password
+        await accounts.change_email(user.id, changed.email, password, client=client, name=name)
+    elif name is not None:
+        await accounts.change_name(user.id, name)
 
 
 async def _found_user(request: Request, session: Session) -> User | None:

@@ -111,6 +111,8 @@ class Wording:
                 return self.product(value)
             case "time":
                 return self.duration(int(value.split()[0]))
+            case "reason":
+                return self.sentence(value)
         return self.number(int(value)) if value.isascii() and value.isdecimal() else value
 
 

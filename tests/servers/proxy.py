@@ -23,6 +23,9 @@ class Proxy:
         self._left: int | None = None
         self._hang = False
         self._delay: Callable[[], float] | None = None
+        self._cutting = False
+        self.cuts = 0
+        """Answers that `cut_next_answer` has cut."""
         self._healed = asyncio.Event()
         self._healed.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -54,6 +57,10 @@ class Proxy:
         Answers of one connection never overtake each other.
         """
         self._delay = delay
+
+    def cut_next_answer(self) -> None:
+        """Close the next connection that an answer comes on, before its first byte; others go on."""
+        self._cutting = True
 
     def heal(self) -> None:
         """Let everything pass again, also what hangs."""
@@ -118,6 +125,10 @@ class Proxy:
         """Forward what may pass, and say whether the connection goes on."""
         if self._delay is not None:
             await asyncio.sleep(self._delay())
+        if self._cutting:
+            self._cutting = False
+            self.cuts += 1
+            return False
         passing = chunk if self._left is None else chunk[: self._left]
         if self._left is not None:
             self._left -= len(passing)

@@ -4,18 +4,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.accounts import LoggedIn
-from cartapp.session import Session
 
 from ..account_inputs import Credentials, Registration, own_path
 from ..account_pages import login_page, register_page
 from ..answers import JSONAnswer
 from ..clients import is_json_client
+from ..entry import enter, leave
+from ..entry import register as make_account
 from ..errors import Refused
 from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, form_body, json_answer
 from ..outputs import Entered, Message
 from ..routing import PageRoute
-from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, begin, client_of, device_of, end
+from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, client_of
 
 router = APIRouter(
     route_class=PageRoute, tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
@@ -49,10 +50,8 @@ async def register(request: Request, session: VisitorDep) -> Response:
     _check_open(request)
 
     async def act(wanted: Registration) -> Response:
-        made = await accounts_of(request).register(
-            wanted.email, wanted.name, wanted.password, client=client_of(request)
-        )
-        return await _entered(request, session, made, "Registration successful", 201, HOME)
+        made = await make_account(request, session, wanted)
+        return _entered(request, made, "Registration successful", 201, HOME)
 
     return await submitted(request, session, Registration, act, again=register_page)
 
@@ -73,7 +72,8 @@ async def login(request: Request, session: VisitorDep) -> Response:
         made = await accounts_of(request).log_in(
             wanted.email, wanted.password, client=client_of(request), remember=wanted.remember_me
         )
-        return await _entered(request, session, made, "Login successful", 200, own_path(wanted.next) or HOME)
+        await enter(request, session, made)
+        return _entered(request, made, "Login successful", 200, own_path(wanted.next) or HOME)
 
     return await submitted(request, session, Credentials, act, again=login_page)
 
@@ -83,23 +83,13 @@ async def login(request: Request, session: VisitorDep) -> Response:
 )
 async def logout(request: Request, session: VisitorDep) -> Response:
     """Log out on this device: its sessions end, and it is not remembered any more."""
-    await end(request, session)
-    session.destroy()
-    await session.save()
+    await leave(request, session)
     if is_json_client(request.headers):
         return JSONAnswer({"message": "Logged out"})
     return RedirectResponse(LOGIN_PAGE, 303)
 
 
-async def _entered(
-    request: Request, session: Session, made: LoggedIn, message: str, status: int, then: str
-) -> Response:
-    """A new session id, the former log-in of this device ended, and the answer."""
-    await end(request, session)
-    begin(request, session, made, fresh=True)
-    await session.save()
-    if made.token is not None:
-        device_of(request).remember(made.token)
+def _entered(request: Request, made: LoggedIn, message: str, status: int, then: str) -> Response:
     if is_json_client(request.headers):
         return JSONAnswer({"message": message, "user": {"id": made.user.id, "name": made.user.name}}, status)
     return RedirectResponse(then, 303)

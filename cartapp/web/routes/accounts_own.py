@@ -5,6 +5,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.session import Session
 
+from .. import entry
 from ..account_inputs import HandleInPath, PasswordChange
 from ..account_pages import FLASH_OF_ACCOUNT, dashboard_page
 from ..account_sessions import as_json, end_other_sessions, end_session, own_sessions
@@ -15,17 +16,7 @@ from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, TO_LOGIN, form_body, json_answer
 from ..outputs import PROBLEMS, Message, OwnSessionsAnswer
 from ..routing import JSONRoute, PageRoute
-from ..users import (
-    HOME,
-    LOGIN_PAGE,
-    VisitorDep,
-    accounts_of,
-    begin,
-    client_of,
-    device_of,
-    required_user,
-    user_of,
-)
+from ..users import HOME, LOGIN_PAGE, LoginRequired, VisitorDep, required_user, user_of
 
 pages = APIRouter(
     route_class=PageRoute, tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
@@ -53,15 +44,11 @@ async def dashboard(request: Request, session: VisitorDep) -> Response:
 )
 async def change_password(request: Request, session: VisitorDep) -> Response:
     """Change the password; every other session and every remembered device of the user is logged out."""
-    user = required_user(request)
+    if user_of(request) is None and await session.successor_user() is None:
+        raise LoginRequired
 
     async def act(wanted: PasswordChange) -> Response:
-        made = await accounts_of(request).change_password(
-            user.id, wanted.current_password, wanted.new_password, client=client_of(request)
-        )
-        begin(request, session, made, fresh=True)
-        await session.save()
-        device_of(request).forget()
+        await entry.change_password(request, session, wanted)
         return await _done(request, session, "Password changed")
 
     return await submitted(request, session, PasswordChange, act, again=dashboard_page)
@@ -123,8 +110,8 @@ async def _done(request: Request, session: Session, message: str) -> Response:
     """Say what was done, to a program at once and to a person on the next page."""
     if is_json_client(request.headers):
         return JSONAnswer({"message": message})
-    session.flash(FLASH_OF_ACCOUNT, message, "success")
-    await session.save()
+    session.flash(FLASH_OF_ACCOUNT, message, "success", unique=True)
+    await entry.save_message(session)
     return RedirectResponse(HOME, 303)
 
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Body, Request
 from cartapp.session.fastapi import SessionDep
 
 from ..answers import JSONAnswer
+from ..entry import clear
 from ..inputs import PreferenceInPath, Preferences
 from ..outputs import PROBLEMS, Message, PreferencesAnswer, SavedPreferences, Visits
 from ..routing import JSONRoute
-from ..users import end
 from ..visitor import count_visit, preferences_of, set_preferences
 
 router = APIRouter(route_class=JSONRoute, strict_content_type=False, tags=["Session"], responses=PROBLEMS)
@@ -59,8 +59,5 @@ async def remove_preference(key: PreferenceInPath, session: SessionDep) -> JSONA
 @router.post("/api/session/clear", response_model=Message)
 async def clear_session(request: Request, session: SessionDep) -> JSONAnswer:
     """Forget everything, the log-in too, and renew the id."""
-    await end(request, session)
-    session.clear()
-    session.regenerate()
-    await session.save()
+    await clear(request, session)
     return JSONAnswer({"message": "Session cleared"})

@@ -12,6 +12,7 @@ from cartapp.session import Session
 from ..account_inputs import UserProfile
 from ..clients import is_json_client
 from ..closed import catalogue_line, notices, offers_of
+from ..entry import save_message
 from ..errors import Refused
 from ..forms import M, Page, submitted
 from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
@@ -111,7 +112,8 @@ async def add_to_cart(request: Request, session: VisitorDep) -> Response:
     try:
         return await carried_out(request, session, CatalogueItem, add, again=shop_page, then="/cart")
     except AlreadySent:
-        session.flash(FLASH_OF_CART, "This form was sent twice; it was carried out once", "info")
+        message = "This form was sent twice; it was carried out once"
+        session.flash(FLASH_OF_CART, message, "info", unique=True)
         await session.save()
         return RedirectResponse("/cart", 303)
 
@@ -122,7 +124,7 @@ async def empty_cart(request: Request, session: VisitorDep) -> Response:
 
     async def clear(_nothing: Input) -> None:
         clear_cart(session)
-        session.flash(FLASH_OF_CART, "Your cart is empty", "success")
+        session.flash(FLASH_OF_CART, "Your cart is empty", "success", unique=True)
 
     return await carried_out(request, session, Input, clear, again=cart_page, then="/cart")
 
@@ -141,7 +143,8 @@ async def set_quantity(product_id: ProductInPath, request: Request, session: Vis
         offers = await offers_of(request, session)
         _say_changes(session, offers)
         change_cart(session, lambda cart: changed(cart.at(offers), wanted.quantity))
-        session.flash(FLASH_OF_CART, "Your cart was changed" if wanted.quantity else "Removed", "success")
+        message = "Your cart was changed" if wanted.quantity else "Removed"
+        session.flash(FLASH_OF_CART, message, "success", unique=True)
 
     return await carried_out(request, session, NewQuantity, change, again=cart_page, then="/cart")
 
@@ -156,7 +159,7 @@ async def save_preferences(request: Request, session: VisitorDep) -> Response:
 
     async def save(chosen: Preferences) -> None:
         set_preferences(session, chosen)
-        session.flash(FLASH_OF_PREFERENCES, "Preferences saved", "success")
+        session.flash(FLASH_OF_PREFERENCES, "Preferences saved", "success", unique=True)
 
     return await carried_out(request, session, Preferences, save, again=preferences_page, then="/preferences")
 
@@ -173,11 +176,12 @@ async def update_profile(request: Request, session: VisitorDep) -> Response:
         if "current_password" in changed.model_fields_set:  # a user's form, and nobody is logged in any more
             raise Refused(401, _USER_ENDED)
         change_profile(session, changed)
-        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
+        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success", unique=True)
 
     async def update_user(changed: UserProfile) -> None:
         await change_user(request, changed)
-        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success")
+        session.flash(FLASH_OF_PROFILE, "Profile updated successfully", "success", unique=True)
+        await save_message(session)
 
     if user_of(request) is None:
         return await carried_out(request, session, Profile, update, again=profile_page, then="/profile")
