@@ -50,6 +50,8 @@ class Policy:
 
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""
+        if record.is_placeholder:
+            return False  # the session is still to be copied
         if record.is_tombstone:
             return at < record.expires
         return at < min(record.expires, self.expiry(record.created, record.last_used))
