@@ -8,7 +8,7 @@ from cartapp.session.carriers import IdCarrier
 from cartapp.session.guard import GuardedStore
 from cartapp.session.manager import Manager, Visit
 from cartapp.session.policy import Policy
-from cartapp.session.record import Clock, Record, Version
+from cartapp.session.record import Clock, Record, Seen, Version
 from cartapp.session.session import Session
 from cartapp.session.stores.base import Store
 from cartapp.session.stores.memory import MemoryStore
@@ -65,6 +65,6 @@ class Yielding(MemoryStore):
         await asyncio.sleep(0)
         return await super().save(record, expected=expected)
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         await asyncio.sleep(0)
         return await super().delete(key, expected=expected)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from cartapp.session import Session, SessionError, SessionMiddleware, StoreUnavailable
-from cartapp.session.record import Clock, Record, Version
+from cartapp.session.record import Clock, Record, Seen, Version
 from cartapp.session.stores.base import Store
 from cartapp.session.stores.memory import MemoryStore
 
@@ -49,7 +49,7 @@ class Counted(MemoryStore):
         self._called("touch")
         return await super().touch(key, expected=expected, last_used=last_used, expires=expires)
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         self._called("delete")
         return await super().delete(key, expected=expected)
 

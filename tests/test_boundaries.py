@@ -39,7 +39,16 @@ SESSION_ARROWS = {
         *("carriers", "errors", "guard", "hooks", "manager", "policy", "record", "session"),
         "stores.base",
     },
-    "manager": {"carriers", "codec", "errors", "hooks", "operations", "policy", "record", "session"},
+    "manager": {
+        *("carriers", "commit", "errors", "hooks", "locks", "operations", "policy", "record", "session"),
+        "stores.base",
+    },
+    "commit": {
+        *("codec", "errors", "hooks", "operations", "policy", "record", "retry"),
+        "stores.base",
+    },
+    "locks": {"record"},
+    "retry": {"errors"},
     "policy": {"hooks", "record"},
     "session": {"errors", "mapping", "operations", "record", "typed"},
     "record": {"errors"},
@@ -106,7 +115,7 @@ def own_imports(module: str) -> set[str]:
 
 def test_relative_imports_are_resolved() -> None:
     assert "cartapp.session.record" in own_imports("cartapp.session.stores.file")
-    assert "cartapp.session.codec" in own_imports("cartapp.session.manager")
+    assert "cartapp.session.codec" in own_imports("cartapp.session.commit")
     assert "starlette.datastructures.MutableHeaders" in imports("cartapp.session.middleware")
 
 

@@ -16,6 +16,7 @@ from cartapp.cart import (
     CartItem,
     InvalidPrice,
     NotInCart,
+    Offer,
     cents_of,
     number_of,
 )
@@ -151,3 +152,37 @@ def test_the_sum_that_floats_get_wrong() -> None:
     cart = Cart().add(CartItem(1, "Sticker", 10, 3))
     assert json.dumps(0.1 * 3) == "0.30000000000000004"
     assert json.dumps(number_of(cart.total)) == "0.3"
+
+
+offers = st.dictionaries(
+    ids, st.none() | st.builds(Offer, st.text(min_size=1, max_size=20), st.integers(0, MAX_PRICE))
+)
+
+
+@given(st.lists(items, max_size=6, unique_by=lambda item: item.product_id), offers)
+def test_c12c_a_cart_at_present_names_and_prices(
+    lines: list[CartItem], known: dict[int, Offer | None]
+) -> None:
+    cart = Cart(tuple(lines))
+    expected = []
+    for item in lines:
+        offer = known.get(item.product_id)
+        if offer is not None:
+            expected.append(CartItem(item.product_id, offer.name, offer.price, item.quantity))
+        elif item.product_id not in known:
+            expected.append(item)
+    present = cart.at(known)
+    assert list(present.items) == expected
+    assert present.at(known) == present
+    assert present.unsold(known) == present.repriced(known) == []
+    assert len(cart.unsold(known)) == len(lines) - len(expected)
+    prices = {item.product_id: item.price for item in lines}
+    assert cart.repriced(known) == [one.name for one in expected if one.price != prices[one.product_id]]
+
+
+def test_c12c_room_in_a_full_cart() -> None:
+    full = Cart(tuple(CartItem(number, "A", 1, 1) for number in range(1, MAX_LINES + 1)))
+    gone = {1: None, 2: Offer("B", 2)}
+    assert full.with_room(gone).items == full.items[1:]  # at the prices that it was stored with
+    assert full.with_room({}) == full
+    assert full.remove(3).with_room(gone) == full.remove(3)

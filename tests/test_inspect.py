@@ -167,10 +167,10 @@ async def test_the_trail_goes_on_under_a_new_id(client: httpx.AsyncClient) -> No
     assert report["session"]["handle"] == key(client) != former
     assert told(report["requests"]) == [
         ("POST /api/cart/add 200", ["create created"]),
-        ("POST /register 201", ["load found", "create created", "save retired"]),
+        ("POST /register 201", ["load found", "create created", "save retired", "touch touched"]),
     ]
     places = [each["session"] for each in report["requests"][0]["operations"]]
-    assert places == ["another", "this", "another"]
+    assert places == ["another", "this", "another", "this"]
     assert former not in str(report)
 
 

@@ -109,6 +109,7 @@ async def test_operations_on_the_store(client: httpx.AsyncClient) -> None:
         ("create", "created"): 2,
         ("load", "found"): 2,
         ("save", "retired"): 1,
+        ("touch", "touched"): 1,
     }
     assert told.labels("cart_session_store_operation_duration_seconds_sum", "backend") == {"memory"}
     assert told("cart_session_store_operation_duration_seconds_sum") > 0

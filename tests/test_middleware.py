@@ -232,16 +232,6 @@ async def test_head_changes_nothing(wrap: Wrap, store: Counted, clock: ManualClo
         assert (await http.get("/view")).json() == {"session": {"a": 1}}
 
 
-async def test_eager_gives_the_cookie_at_the_first_visit(wrap: Wrap, store: Counted) -> None:
-    async with client(wrap(eager=True, load="explicit")) as http:
-        answer = await http.get("/ping")
-        assert "set-cookie" in answer.headers
-        assert store.calls == ["create"]
-        answer = await http.get("/ping")
-        assert "set-cookie" not in answer.headers
-        assert store.calls == ["create"]
-
-
 async def test_the_id_appears_in_set_cookie_only(
     wrap: Wrap, store: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:

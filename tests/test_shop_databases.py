@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cartapp.accounts import EmailTaken, InvalidCredentials, LoggedIn, TooManyAttempts
+from cartapp.cart import MAX_LINES, Offer
 from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
 from cartapp.schema import SchemaOutdated, ShopDatabase, head
 from cartapp.settings import Settings, SettingsError
@@ -64,6 +65,18 @@ async def test_the_schema(database: ShopDatabase) -> None:
     assert await catalogue.product(mine.id) == mine
     with pytest.raises(NoSuchProduct):
         await catalogue.product(1)
+
+
+async def test_c12c_the_offers_of_a_cart(database: ShopDatabase) -> None:
+    catalogue = Catalogue(database)
+    first, last = BUILT_IN[0], BUILT_IN[-1]
+    products = [first.id, 9_007_199_254_740_991, last.id]
+    expected = {one.id: Offer(one.name, one.price) for one in (first, last)}
+    assert await catalogue.offers(products) == {**expected, 9_007_199_254_740_991: None}
+    assert await catalogue.offers([]) == {}
+    most = await catalogue.offers(range(1, MAX_LINES + 1))
+    assert len(most) == MAX_LINES
+    assert {product for product, offer in most.items() if offer} == {one.id for one in BUILT_IN}
 
 
 @pytest.mark.parametrize("server", SERVERS)

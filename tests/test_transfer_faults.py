@@ -17,7 +17,7 @@ from sqlalchemy import update
 from cartapp.session.errors import StoreNotSupported, StoreUnavailable, UnreadableRecord
 from cartapp.session.keys import KeyRing
 from cartapp.session.ledger import chunk_of, reservation_of
-from cartapp.session.record import PLACEHOLDER, Record, Summary, Version, key_of
+from cartapp.session.record import PLACEHOLDER, Record, Seen, Summary, Version, key_of
 from cartapp.session.stores.cookie import NoStore
 from cartapp.session.stores.encrypted import EncryptedStore
 from cartapp.session.stores.engine import Database
@@ -67,7 +67,7 @@ class Process:
         return await operation()
 
 
-class Seen(MemoryStore):
+class Watched(MemoryStore):
     """What a process sees of a memory store that others use as well."""
 
     def __init__(self, store: MemoryStore, process: Process) -> None:
@@ -84,7 +84,7 @@ class Seen(MemoryStore):
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         return await self._process.call(lambda: MemoryStore.save(self, record, expected=expected))
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         return await self._process.call(lambda: MemoryStore.delete(self, key, expected=expected))
 
 
@@ -92,7 +92,7 @@ async def copied_by(process: Process, pair: Pair) -> None:
     source, target = pair.source.store, pair.target.store
     assert isinstance(source, MemoryStore)
     assert isinstance(target, MemoryStore)
-    await copy_sessions(Seen(source, process), Seen(target, process), clock=pair.clock)
+    await copy_sessions(Watched(source, process), Watched(target, process), clock=pair.clock)
 
 
 @dataclass
@@ -224,7 +224,7 @@ class Uneven(Process):
 async def test_two_copies_while_visitors_use_both_stores(clock: ManualClock, seed: int) -> None:
     random = Random(seed)
     places = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    source, target = (Layer(Seen(place, Uneven(random)), clock) for place in places)
+    source, target = (Layer(Watched(place, Uneven(random)), clock) for place in places)
     pair, crowd = Pair(source, target, clock), Crowd(source, target, random)
 
     async def visits() -> None:

@@ -137,6 +137,10 @@ class Accounts:
             events.record("login_remembered", user=found.user.id, network=network_of(client))
         return found
 
+    async def remembered(self, token: Token) -> User | None:
+        """The user whom `recognise` would find; the token stays as it is, and nothing is logged in."""
+        return await self._do(lambda connection: logins.peek(connection, token, self._clock()))
+
     # -- ending -------------------------------------------------------------------------------------------
 
     async def log_out(self, login_id: int | None, token: Token | None, *, user_id: str | None) -> None:

@@ -2,7 +2,9 @@
 
 The generic cell rate algorithm (ITU-T I.371): a subject's `next_due` is the moment at which its next attempt
 would be due if attempts came evenly. Each attempt moves it on by one step; one that would move it more than a
-period ahead of now is refused. A full period's attempts can come at once; after that one a step.
+period ahead of now is refused. A full period's attempts can come at once; after that one a step. So no
+`next_due` lies more than a period ahead, unless the clock was set back since: such a one lets one attempt
+through, and from then on one a step.
 
 What is counted is an account, whether there is one or not, and the client's network. So that nobody can lock
 an owner out by guessing on purpose, attempts from a network from which somebody logged in to the account
@@ -24,6 +26,9 @@ KNOWN_FOR: Final = 30 * 24 * 60 * 60 * 1000
 
 NETWORK_FACTOR: Final = 3
 """How many times an account's attempts a network has."""
+
+CLOCK_SKEW: Final = 5000
+"""Milliseconds by which the clocks of hosts that share the database may differ."""
 
 _TRIES = 10
 _MICROSECONDS = 1000  # in a millisecond; a step of 10000/second would not be a whole one
@@ -110,8 +115,15 @@ def purge(connection: Connection, now: int) -> int:
 def _count_one(connection: Connection, subject: str, limit: Limit, now: int) -> None:
     at = now * _MICROSECONDS
     latest = at + limit.period - limit.step
-    next_due = case((ATTEMPTS.c.next_due < at, cast(at, BigInteger)), else_=ATTEMPTS.c.next_due) + limit.step
-    allowed = (ATTEMPTS.c.subject == subject) & (ATTEMPTS.c.next_due <= latest)
+    impossible = at + limit.period + CLOCK_SKEW * _MICROSECONDS
+    due_before = case(
+        (ATTEMPTS.c.next_due < at, cast(at, BigInteger)),
+        (ATTEMPTS.c.next_due > impossible, cast(latest, BigInteger)),
+        else_=ATTEMPTS.c.next_due,
+    )
+    next_due = due_before + limit.step
+    in_time = (ATTEMPTS.c.next_due <= latest) | (ATTEMPTS.c.next_due > impossible)
+    allowed = (ATTEMPTS.c.subject == subject) & in_time
     due_of_subject = select(ATTEMPTS.c.next_due).where(ATTEMPTS.c.subject == subject)
     for _ in range(_TRIES):
         if connection.execute(update(ATTEMPTS).where(allowed).values(next_due=next_due)).rowcount:
@@ -121,14 +133,16 @@ def _count_one(connection: Connection, subject: str, limit: Limit, now: int) -> 
             first = insert(ATTEMPTS).values(subject=subject, next_due=at + limit.step, known_until=0)
             connection.execute(first)
             return
-        if due > latest:
+        if latest < due <= impossible:
             raise TooManyAttempts(max(1, -((latest - due) // 1_000_000)))
         # Between the two statements another worker has committed the row: it can be counted now.
     raise TooManyAttempts(1)
 
 
 def _is_known(connection: Connection, place: str, now: int) -> bool:
-    known = (ATTEMPTS.c.subject == place) & (ATTEMPTS.c.known_until > now)
+    # A time further ahead than a log-in sets it was set by a clock that was wrong.
+    until = ATTEMPTS.c.known_until
+    known = (ATTEMPTS.c.subject == place) & (until > now) & (until <= now + KNOWN_FOR + CLOCK_SKEW)
     return connection.execute(select(ATTEMPTS.c.subject).where(known)).first() is not None
 
 

@@ -109,10 +109,28 @@ def use(
     if rotated:
         connection.execute(update(LOGINS).where(LOGINS.c.id == row.login_id).values(expires=expires))
         return Recognised(user, row.login_id, after)
-    if compare_digest(row.previous_hash or "", token.hash) and now - row.rotated < FORMER_FOR:
+    if _is_former(token, row.previous_hash, row.rotated, now):
         return Recognised(user, row.login_id, None)
     end(connection, row.login_id)
     return Stolen(user.id, row.login_id)
+
+
+def peek(connection: Connection, token: Token, now: int) -> User | None:
+    """The user of a token that `use` would take, which stays as it is."""
+    columns = (REMEMBER_ME.c.login_id, REMEMBER_ME.c.validator_hash, REMEMBER_ME.c.previous_hash)
+    found = select(*columns, REMEMBER_ME.c.rotated).where(REMEMBER_ME.c.selector == token.selector)
+    row = connection.execute(found).first()
+    if row is None or row.rotated <= now - TOKEN_LIFE:
+        return None
+    is_former = _is_former(token, row.previous_hash, row.rotated, now)
+    if not is_former and not compare_digest(row.validator_hash, token.hash):
+        return None
+    return users.one(connection, users.having_login(row.login_id))
+
+
+def _is_former(token: Token, previous_hash: str | None, rotated: int, now: int) -> bool:
+    """Whether a token was replaced only just. After a clock was set back, one from ahead of it was not."""
+    return compare_digest(previous_hash or "", token.hash) and abs(now - rotated) < FORMER_FOR
 
 
 def login_of(connection: Connection, token: Token) -> int | None:

@@ -9,6 +9,8 @@ from .cart import (
     CartFull,
     CartItem,
     NotInCart,
+    Offer,
+    Offers,
 )
 from .money import MAX_PRICE, InvalidPrice, cents_of, decimal_of, number_of
 
@@ -23,6 +25,8 @@ __all__ = [
     "CartItem",
     "InvalidPrice",
     "NotInCart",
+    "Offer",
+    "Offers",
     "cents_of",
     "decimal_of",
     "number_of",

@@ -1,7 +1,7 @@
 """Cart and CartItem: frozen values; every change gives a new cart."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,6 +25,17 @@ class NotInCart(LookupError):
 
 class CartFull(ValueError):
     """The change would pass a limit of the cart; the message names it."""
+
+
+class Offer(NamedTuple):
+    """What a product is called and costs at present; the price is in cents."""
+
+    name: str
+    price: int
+
+
+Offers = Mapping[int, Offer | None]
+"""Offers by product, not necessarily of a whole cart; None for a product that is no longer sold."""
 
 
 class CartItem(Struct, frozen=True):
@@ -77,6 +88,35 @@ class Cart(Struct, frozen=True):
     def clear(self) -> "Cart":
         """The empty cart."""
         return Cart()
+
+    def at(self, offers: Offers) -> "Cart":
+        """The cart with present names and prices, without what is no longer sold.
+
+        A line of a product that `offers` says nothing of stays as it is.
+        """
+        if not offers:
+            return self
+        items: list[CartItem] = []
+        for item in self.items:
+            offer = offers.get(item.product_id, item)
+            if offer is not None:
+                items.append(replace(item, name=offer.name, price=offer.price))
+        return Cart(tuple(items))
+
+    def with_room(self, offers: Offers) -> "Cart":
+        """The cart, which when it is full gives up what is no longer sold."""
+        if len(self.items) < MAX_LINES:
+            return self
+        return Cart(tuple(item for item in self.items if offers.get(item.product_id, item) is not None))
+
+    def unsold(self, offers: Offers) -> list[str]:
+        """The names of products in the cart that are no longer sold."""
+        return [item.name for item in self.items if offers.get(item.product_id, item) is None]
+
+    def repriced(self, offers: Offers) -> list[str]:
+        """The present names of products in the cart that cost something else at present."""
+        present = [(item.price, offers.get(item.product_id)) for item in self.items]
+        return [offer.name for price, offer in present if offer is not None and offer.price != price]
 
     @property
     def total(self) -> int:

@@ -1,9 +1,10 @@
 """The products of `DATABASE_URL`: looking them up, and replacing them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from cartapp.cart import Offer
 from cartapp.schema import ShopDatabase
 
 from .product import Product
@@ -31,6 +32,15 @@ class Catalogue:
         if not rows:
             raise NoSuchProduct
         return Product(**rows[0]._mapping)
+
+    async def offers(self, product_ids: Iterable[int]) -> dict[int, Offer | None]:
+        """The present name and price of each of these products; None for one that there is not."""
+        columns = (PRODUCTS.c.id, PRODUCTS.c.name, PRODUCTS.c.price)
+        offers: dict[int, Offer | None] = dict.fromkeys(product_ids)
+        if offers:
+            rows = await self._database.fetch(select(*columns).where(PRODUCTS.c.id.in_(offers)))
+            offers.update({row.id: Offer(row.name, row.price) for row in rows})
+        return offers
 
     async def count(self) -> int:
         """How many products there are."""

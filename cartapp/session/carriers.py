@@ -11,7 +11,7 @@ from . import codec
 from .errors import SessionTooLarge, UnreadableRecord
 from .hooks import logger
 from .keys import OVERHEAD, KeyRing
-from .record import HEADER_BYTES, ID_LENGTH, Record, Version, is_id, key_of, pack, unpack
+from .record import HEADER_BYTES, ID_LENGTH, Record, Seen, Version, is_id, key_of, pack, unpack
 from .stores.base import Store
 
 COOKIE_BYTES = 4096
@@ -133,7 +133,7 @@ class _Envelope:
         self.records[key] = replace(self.records[key], last_used=last_used, expires=expires)
         return True
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         return self.records.pop(key, None) is not None
 
     async def ping(self) -> None:

@@ -1,19 +1,16 @@
-"""Session data to bytes and back: JSON, with a tag for the five types that JSON lacks.
+"""Session data to bytes and back: JSON, with a tag for the five types that JSON lacks (see `values`).
 
 Each top-level key is encoded on its own, so that a change of one key leaves the others' bytes alone.
 """
 
 import marshal
 import math
-from base64 import b64decode, b64encode
-from collections.abc import Callable
-from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
+from . import values
 from .errors import UnreadableRecord, UnsupportedValue
 
 Raws = dict[str, msgspec.Raw]
@@ -22,20 +19,6 @@ Raws = dict[str, msgspec.Raw]
 _AS_IS = {str, int, bool, type(None)}
 _MAX_DEPTH = 64  # deeper nesting than any session needs, far below the decoder's own limit
 
-_TO_TEXT: dict[type, Callable[[Any], str]] = {
-    datetime: datetime.isoformat,
-    date: date.isoformat,
-    Decimal: str,
-    bytes: lambda value: b64encode(value).decode(),
-    UUID: str,
-}
-_FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "$datetime": datetime.fromisoformat,
-    "$date": date.fromisoformat,
-    "$Decimal": Decimal,
-    "$bytes": b64decode,
-    "$UUID": UUID,
-}
 _SIGN = ord("$")  # where there is none there is no tag; a number is found faster than bytes
 _ESCAPE = "$dict"  # wraps a dict of the caller's that looks like one of our tags
 
@@ -47,8 +30,9 @@ _encoder = msgspec.json.Encoder()
 def encode(key: str, value: object) -> msgspec.Raw:
     """One key's value as bytes.
 
-    Raises `UnsupportedValue`, naming the key, for anything but JSON values, datetime, date, Decimal, bytes
-    and UUID, and for keys of nested dicts that are not strings. Tuples come back as lists, as in JSON.
+    Raises `UnsupportedValue`, naming the key, for anything but JSON values, datetime, date, Decimal, bytes,
+    UUID and subclasses of these. As in the standard json, tuples come back as lists, subclasses as their base
+    types, and keys of nested dicts that are numbers, booleans or None as strings.
     """
     if not isinstance(key, str):
         raise UnsupportedValue(f"Session keys are strings, and {key!r} is not one.")
@@ -118,10 +102,11 @@ def _tag(value: Any, depth: int) -> Any:
     if isinstance(value, (dict, list, tuple)) and depth == 0:
         raise _RefusedError(f"it is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise _RefusedError(f"the nested key {key!r} is not a string")
         tagged = value
+        for key in value:
+            if type(key) is not str:
+                tagged = value = _with_text_keys(value)
+                break
         if not _AS_IS.issuperset(map(type, value.values())):
             tagged = {key: _tag(item, depth - 1) for key, item in value.items()}
         looks_tagged = len(tagged) == 1 and next(iter(tagged)).startswith("$")
@@ -137,12 +122,41 @@ def _tag(value: Any, depth: int) -> Any:
         if not math.isfinite(value):
             raise _RefusedError(f"{value} is no JSON number")
         return float.__float__(value)
-    to_text = _TO_TEXT.get(type(value))
-    if to_text is None:
+    text = values.tag(value)
+    if text is None:
         raise _RefusedError(
-            f"{type(value).__name__} is neither a JSON value nor a datetime, date, Decimal, bytes or UUID"
+            f"{_name_of(value)} is neither a JSON value nor a datetime, date, Decimal, bytes or UUID"
         )
-    return {f"${type(value).__name__}": to_text(value)}
+    return text
+
+
+def _with_text_keys(value: dict[Any, Any]) -> dict[str, Any]:
+    texts: dict[str, Any] = {}
+    for key, item in value.items():
+        text = _key_text(key)
+        if text in texts:
+            raise _RefusedError(f"two keys of a dict in it would both be stored as {text!r}")
+        texts[text] = item
+    return texts
+
+
+def _key_text(key: object) -> str:
+    """Return a key of a dict as the standard json writes it."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if key is None or isinstance(key, bool):
+        return _encoder.encode(key).decode()
+    if isinstance(key, int):
+        return int.__repr__(key)
+    if isinstance(key, float) and math.isfinite(key):
+        return float.__repr__(key)
+    raise _RefusedError(f"the nested key {key!r} is neither a string nor a number, a boolean or None")
+
+
+def _name_of(value: object) -> str:
+    """Return the name of a value's class, with its module: another UUID than the standard one is none."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _untag(value: Any) -> Any:
@@ -155,11 +169,5 @@ def _untag(value: Any) -> Any:
         if tag == _ESCAPE:
             return {key: _untag(inner) for key, inner in item.items()}
         if tag.startswith("$"):
-            return _from_text(tag, item)
+            return values.untag(tag, item)
     return {key: _untag(item) for key, item in value.items()}
-
-
-def _from_text(tag: str, text: Any) -> Any:
-    if not isinstance(text, str):
-        raise ValueError(f"{tag} holds no text")
-    return _FROM_TEXT[tag](text)

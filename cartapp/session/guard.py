@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from .errors import StoreUnavailable
-from .record import Record, Version
+from .record import Record, Seen, Version
 from .stores.base import Store
 from .stores.patience import Patience
 
@@ -54,7 +54,7 @@ class GuardedStore:
         """As the store's own."""
         return self._call(self.store.touch, key, expected=expected, last_used=last_used, expires=expires)
 
-    def delete(self, key: str, *, expected: Record | None = None) -> Answer[bool]:
+    def delete(self, key: str, *, expected: Seen | None = None) -> Answer[bool]:
         """As the store's own."""
         return self._call(self.store.delete, key, expected=expected)
 

@@ -1,39 +1,26 @@
-"""The policy: load, commit (compare, replay), keep-alive, expiry, new ids and ends. No HTTP here."""
+"""One request's session: loaded, committed, and the cookie that follows. No HTTP here."""
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
-from msgspec.structs import replace
-
-from . import codec
 from .carriers import Carrier
-from .errors import (
-    SessionBusy,
-    SessionEnded,
-    SessionError,
-    SessionTooLarge,
-    StoreUnavailable,
-    UnreadableRecord,
-)
+from .commit import Commit, Committed, Records
+from .errors import SessionEnded, SessionError, UnreadableRecord
 from .hooks import logger
-from .operations import Operation, Set
-from .policy import TOMBSTONE_LIFETIME, Policy
+from .locks import SessionLocks
+from .operations import Changes
+from .policy import PROVISIONAL_LIFETIME, OnCount, Policy
 from .record import Clock, Record, key_of, new_id, now
 from .session import Session
+from .stores.base import Store
 
-OnCount = Callable[[str], None]
-
-
-class _Turn(asyncio.Lock):
-    """One commit at a time for one session in this process; `latest` is handed from each to the next."""
-
-    wanted = 0  # by so many commits
-    latest: Record | None = None
+Events = list[Callable[[], Awaitable[None]]]
+"""Hooks to call after the commit."""
 
 
 class Manager:
-    """What the visits of one application and process have in common.
+    """What the requests of one application and process have in common.
 
     `on_count` is called with the name of whatever is counted: see `SessionMiddleware`.
     """
@@ -44,36 +31,20 @@ class Manager:
         self.carrier = carrier
         self.policy = policy
         self.clock = clock
+        self.locks = SessionLocks()
         self._on_count = on_count
-        self._turns: dict[str, _Turn] = {}
+        self._records: Records | None = None
 
     def count(self, what: str) -> None:
         """One more of it."""
         if self._on_count is not None:
             self._on_count(what)
 
-    async def take_turn(self, key: str) -> _Turn:
-        """Wait for the turn of a session, which others wait for until `end_turn`."""
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns[key] = _Turn()
-        turn.wanted += 1
-        try:
-            await turn.acquire()
-        except BaseException:
-            self._want_no_more(key, turn)
-            raise
-        return turn
-
-    def end_turn(self, key: str, turn: _Turn) -> None:
-        """Let the next one have the turn."""
-        turn.release()
-        self._want_no_more(key, turn)
-
-    def _want_no_more(self, key: str, turn: _Turn) -> None:
-        turn.wanted -= 1
-        if not turn.wanted:  # it was the last commit that wanted it
-            del self._turns[key]
+    def records(self, store: Store) -> Records:
+        """The records of a store, under this policy: mostly the same store for every request."""
+        if self._records is None or self._records.store is not store:
+            self._records = Records(store, self.policy, self.clock, self.count)
+        return self._records
 
 
 class Visit:
@@ -82,43 +53,47 @@ class Visit:
     `read_cookie` gives our cookie's value, if one came.
     """
 
-    _arrived = False  # whether the cookie was looked into; most requests never ask for their session
+    _parsed = False  # whether the cookie was looked into; most requests never ask for their session
     _cookie: str | None = None  # what came, once it was looked into
     _id: str | None = None
     _key: str | None = None
     _committed = False  # whether this visit wrote anything
+    _saving: asyncio.Lock | None = None  # one commit of this session at a time
+    _eager = False  # whether a session without data is created
     cleared = False  # whether the cookie is to be removed
     can_set_cookie = True  # until the answer begins; over a WebSocket never
     read_only = False  # whether nothing is committed
+    is_prefetch = False  # whether a browser asks for a page in advance; such a request is read-only
 
     def __init__(self, manager: Manager, read_cookie: Callable[[], str | None]) -> None:
         self._manager = manager
         self._policy = manager.policy
         self._read_cookie = read_cookie
 
-    def _arrive(self) -> None:
-        if not self._arrived:
-            self._arrived = True
+    def _parse_cookie(self) -> None:
+        if not self._parsed:
+            self._parsed = True
             self._cookie = self._read_cookie()
             session_id, self._store = self._manager.carrier.arrive(self._cookie)
-            self._take(session_id)
+            self._records = self._manager.records(self._store)
+            self._set_id(session_id)
 
-    def _take(self, session_id: str | None) -> None:
-        """Be the visit with this id, or with none."""
+    def _set_id(self, session_id: str | None) -> None:
+        """Set the session ID, or clear it."""
         self._id = session_id
         self._key = None if session_id is None else key_of(session_id)
 
     @property
     def has_id(self) -> bool:
         """Whether a well-formed id came with the request."""
-        self._arrive()
+        self._parse_cookie()
         return self._id is not None
 
     @property
     def handle(self) -> str:
         """The public handle of the session that there is, or that the next commit makes."""
         if self._key is None:
-            self._take(new_id())
+            self._set_id(new_id())
         assert self._key is not None  # noqa: S101 - it is the key of the new id
         return self._key
 
@@ -131,99 +106,134 @@ class Visit:
 
     def seconds_left(self, session: Session) -> int:
         """How much of its absolute lifetime a committed session has left: the cookie's Max-Age."""
-        age = self._manager.clock() - session.record.created if session.record else 0
+        age = max(0, self._manager.clock() - session.record.created) if session.record else 0
         return max(1, round(self._policy.max_age - age / 1000))
 
     # -- loading ------------------------------------------------------------------------------------------
 
     async def load(self, session: Session) -> None:
         """Fill the session; an id that the store does not know is forgotten, never adopted."""
-        self._arrive()
-        record = await self._read(self._key) if self._key is not None else None
-        if record is not None and record.user_id is not None and not await self._is_current(record):
-            record = None
+        self._parse_cookie()
+        record = await self._records.read(self._key) if self._key is not None else None
+        if record is not None and record.user_id is not None and not await self._records.is_current(record):
+            record = await self._ended(record)
         try:
             session.fill(record)
         except UnreadableRecord as error:
             logger.warning("Session %s is unreadable and counts as absent: %s", self.handle, error)
             session.fill(None)
         if session.record is None:
-            self._take(None)
+            self._set_id(None)
 
-    async def _is_current(self, record: Record) -> bool:
-        """Whether the user may still use it; if not, that is its end."""
-        is_current = self._policy.is_current
-        if is_current is None or record.user_id is None or await is_current(record.user_id, record.epoch):
-            return True
-        logger.info("Session %s ended: its user or epoch is no longer current", record.key)
+    async def _ended(self, record: Record) -> Record | None:
+        """End a session whose user is no longer current. Return the tombstone if it was rotated before that.
+
+        Its ID would otherwise count as unknown, and a late write with it would undo the log-in.
+        """
         if await self._store.delete(record.key, expected=record):
+            logger.info("Session %s ended: its user or epoch is no longer current", record.key)
             await self._policy.hooks.deleted(record)
-        return False
+            return None
+        found = await self._records.read(record.key)
+        return found if found is not None and found.is_tombstone else None
 
-    async def _read(self, key: str) -> Record | None:
-        """The live record, or a tombstone."""
-        try:
-            record = await self._store.load(key)
-        except UnreadableRecord as error:
-            logger.warning("Session %s is unreadable and counts as absent: %s", key, error)
+    async def successor_user(self, session: Session) -> str | None:
+        """See `Session.successor_user`."""
+        if session.record is None or not session.record.is_tombstone:
             return None
-        if record is None or not self._policy.alive(record, self._manager.clock()):
+        successor = await self._records.successor(session.record)
+        if successor is None or not await self._records.is_current(successor):
             return None
-        return record
+        return successor.user_id
 
     # -- committing ---------------------------------------------------------------------------------------
 
     async def commit(self, session: Session) -> None:
         """Make what the session recorded true in the store, and the session show what is true.
 
-        When that fails the session shows what was committed before, so that a handler which goes on after
-        the error does not commit the rest.
+        When that fails, or is cancelled, the session shows what was committed before, so that a handler which
+        goes on after the error does not commit the rest.
         """
-        try:
-            operations = session.recorded()
+        if self._saving is None:
+            self._saving = asyncio.Lock()
+        if not self._saving.locked() and self._has_nothing_to_do(session):
+            return
+        async with self._saving:
             if self.read_only:
+                session.recorded()
                 return
-            if self._manager.carrier.holds_record and (operations or session.renewing or session.ending):
-                self._need_cookie()
-            if session.ending:
-                await self._end(session)
-            if session.record is None:
-                await self._create(session, operations)
-            elif operations or session.renewing:
-                await self._change(session, session.record, operations)
-            elif self._keep_alive_is_due(session.record):
-                session.record = await self._kept_alive(session.record)
-        except Exception:
-            session.revert()
-            raise
+            changes, events = session.take(), Events()
+            try:
+                await self._commit(session, changes, events)
+            except BaseException as error:
+                session.drop(changes, error)
+                raise
+            finally:
+                for call in events:
+                    await call()
+
+    def _has_nothing_to_do(self, session: Session) -> bool:
+        """Return whether a commit would neither write nor raise, so that most of it can be left out."""
+        record = session.record
+        return record is not None and session.is_untouched and not self._records.keep_alive_is_due(record)
 
     async def finish(self, session: Session, *, failed: bool) -> None:
         """The commit before the first byte; of a failed request (5xx) only the end of a session counts."""
         if failed:
-            if session.ending and not self.read_only:
-                await self._end(session)
+            if session.loaded and session.changes.destroyed:
+                session.revert()
+                session.destroy()
+                await self.commit(session)
             return
-        if self._policy.eager:
-            self._arrive()
-            if self._cookie is None:
-                await session.load()  # without an id this asks no store
         if session.loaded:
             await self.commit(session)
 
-    async def _create(self, session: Session, operations: list[Operation]) -> None:
-        data = self._applied(b"{}", operations)
-        wanted = data != b"{}" or session.new_user is not None
-        if not wanted and (self.cleared or not self._policy.eager):
+    async def begin(self, session: Session) -> None:
+        """Commit a session without data, for a visitor that has none yet."""
+        self._parse_cookie()
+        if self._cookie is None:
+            await session.load()  # without an id this asks no store
+        if session.loaded and session.record is None:
+            self._eager = True
+            await self.commit(session)
+
+    async def check_writable(self, session: Session) -> None:
+        """See `Session.check_writable`: a use of the session is stored, or a record that lives a moment."""
+        record = session.record
+        if record is not None and not record.is_tombstone:
+            await self._records.touch(record)
+            return
+        now = self._manager.clock()
+        draft = Record("", now, now, now + PROVISIONAL_LIFETIME, b"{}")
+        _, probe = await self._records.insert(new_id(), draft)
+        await self._store.delete(probe.key, expected=probe)
+
+    async def _commit(self, session: Session, changes: Changes, events: Events) -> None:
+        if changes and self._manager.carrier.holds_record:
+            self._need_cookie()
+        if changes.destroyed:
+            if not await self._destroy(session.record, events) and changes.operations:
+                raise SessionEnded  # a new cookie would undo the log-in of another request
+            session.record = None
+            self._set_id(None)
+        if session.record is None:
+            await self._create(session, changes, events)
+        elif changes:
+            await self._change(session, session.record, changes, events)
+        else:
+            kept = await self._records.keep_alive(session.record)
+            self._committed |= kept is not session.record
+            session.settle(kept)
+
+    async def _create(self, session: Session, changes: Changes, events: Events) -> None:
+        commit = Commit(self._records, changes, None)
+        draft = commit.draft()
+        stores_something = draft.data != b"{}" or draft.user_id is not None
+        if not stores_something and (self.cleared or not self._eager):
+            session.settle(None)
             return
         self._need_cookie()
-        now = self._manager.clock()
-        user, epoch = session.new_user or (None, 0)
-        draft = Record(self.handle, now, now, self._policy.expiry(now, now), data, user, epoch)
-        session_id, record = await self._insert(self._id or new_id(), draft)
-        self._take(session_id)
-        self._committed = True
-        session.fill(record)
-        await self._policy.hooks.started(record)
+        self._take_over(session, await commit.create(self._id or new_id(), draft), events)
 
     def _need_cookie(self) -> None:
         """Raises `SessionError` when the change would be lost for want of a cookie."""
@@ -232,152 +242,50 @@ class Visit:
                 "This needs a new session cookie, which neither a WebSocket nor a begun answer can set."
             )
 
-    async def _insert(self, session_id: str, draft: Record) -> tuple[str, Record]:
-        while True:
-            record = replace(draft, key=key_of(session_id))
-            version = await self._store.create(record)
-            if version is not None:
-                return session_id, replace(record, version=version)
-            session_id = new_id()  # the key was taken: never take over what is not ours
-
-    async def _change(self, session: Session, record: Record, operations: list[Operation]) -> None:
-        if record.is_tombstone:
-            raise SessionEnded
-        if session.renewing:
+    async def _change(self, session: Session, record: Record, changes: Changes, events: Events) -> None:
+        if changes.rotating:
             self._need_cookie()
-        turn = await self._manager.take_turn(record.key)
+        commit = Commit(self._records, changes, record)
+        lock = await self._manager.locks.acquire(record.key)
         try:
-            newest = turn.latest or record
-            turn.latest = None
-            self._count_overwritten(record, newest, operations)
-            committed = await self._compete(session, newest, operations)
-            turn.latest = committed if committed.key == record.key else None  # never across ids
+            latest, lock.latest = lock.latest, None
+            committed = await commit.change(latest)
+            if committed.wrote and committed.record.key == record.key:  # never across ids
+                lock.latest = committed.record
         finally:
-            self._manager.end_turn(record.key, turn)
-        session.fill(committed)
-        if committed.key != record.key:
-            await self._policy.hooks.regenerated(record.key, committed.key)
+            self._manager.locks.release(record.key, lock)
+        self._take_over(session, committed, events)
 
-    async def _compete(self, session: Session, record: Record, operations: list[Operation]) -> Record:
-        """Apply, compare and set; when another process was faster, do it again on what it left."""
-        attempts = self._attempts()
-        while True:
-            changed = self._changed(session, record, operations)
-            if session.renewing:
-                committed = await self._renewed(record, changed)
-            elif (changed.data, changed.user_id) == (record.data, record.user_id):
-                return await self._kept_alive(record) if self._keep_alive_is_due(record) else record
+    def _take_over(self, session: Session, committed: Committed, events: Events) -> None:
+        """Show what was committed; it is what the cookie is for from now on."""
+        hooks, record = self._policy.hooks, committed.record
+        if committed.session_id is not None:
+            self._set_id(committed.session_id)
+            if committed.rotated_from is None:
+                events.append(partial(hooks.started, record))
             else:
-                committed = await self._replaced(record, changed)
-            if committed is not None:
-                return committed
-            await anext(attempts)
-            newer = await self._read(record.key)
-            if newer is None or newer.is_tombstone:
-                raise SessionEnded
-            self._count_overwritten(record, newer, operations)
-            record = newer
+                events.append(partial(hooks.regenerated, committed.rotated_from, record.key))
+        self._committed |= committed.wrote
+        session.settle(record, committed.raws)
 
-    async def _attempts(self) -> AsyncIterator[None]:
-        """Pauses between attempts, longer each time and with jitter; `SessionBusy` at the time-out."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._policy.timeout
-        pause = 0.001
-        while loop.time() < deadline:
-            self._manager.count("conflicts")
-            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 2, 0.05)
-            yield
-        raise SessionBusy
+    async def _destroy(self, own: Record | None, events: Events) -> bool:
+        """Delete the session, also under the ID that another request gives it meanwhile.
 
-    def _changed(self, session: Session, record: Record, operations: list[Operation]) -> Record:
-        now = self._manager.clock()
-        user, epoch = (None, 0) if session.cleared else (record.user_id, record.epoch)
-        user, epoch = session.new_user or (user, epoch)
-        created = now if session.new_user else record.created
-        return replace(
-            record,
-            created=created,
-            last_used=now,
-            expires=self._policy.expiry(created, now),
-            data=self._applied(record.data, operations),
-            user_id=user,
-            epoch=epoch,
-        )
-
-    def _applied(self, data: bytes, operations: list[Operation]) -> bytes:
-        raws = codec.split(data)
-        for operation in operations:
-            operation.apply(raws)
-        applied = codec.join(raws)
-        if len(applied) > self._policy.max_bytes:
-            raise SessionTooLarge(len(applied), self._policy.max_bytes, codec.largest(raws))
-        return applied
-
-    async def _replaced(self, record: Record, changed: Record) -> Record | None:
-        version = await self._store.save(changed, expected=record.version)
-        if version is None:
-            return None
-        self._committed = True
-        return replace(changed, version=version)
-
-    async def _renewed(self, record: Record, changed: Record) -> Record | None:
-        """The record under a new id. Retiring the old one, by compare-and-set, is the commit point."""
-        session_id, renewed = await self._insert(new_id(), changed)
-        marker = Record(
-            record.key, record.created, record.last_used, self._manager.clock() + TOMBSTONE_LIFETIME, b""
-        )
-        # An outage here leaves the new record behind, which nobody holds the id of: deleting it could lose
-        # the session, since the marker may have been written all the same.
-        if await self._store.save(marker, expected=record.version) is None:
-            await self._store.delete(renewed.key)
-            return None
-        self._take(session_id)
-        self._committed = True
-        return renewed
-
-    def _keep_alive_is_due(self, record: Record) -> bool:
-        return not record.is_tombstone and self._manager.clock() - record.last_used >= self._policy.step
-
-    async def _kept_alive(self, record: Record) -> Record:
-        now = self._manager.clock()
-        expires = self._policy.expiry(record.created, now)
-        try:
-            await self._store.touch(record.key, expected=record.version, last_used=now, expires=expires)
-        except StoreUnavailable as error:
-            # What was read is true all the same; the session only lives no longer than it did.
-            logger.warning("Keep-alive of session %s was not stored: %s", record.key, error)
-            return record
-        self._committed = True
-        return replace(record, last_used=now, expires=expires)
-
-    async def _end(self, session: Session) -> None:
-        """Delete the record as this request saw it; `SessionEnded` when it lives on under another id."""
-        record, attempts = session.record, self._attempts()
+        False when it goes on as the session of another user, whose log-in is left alone. The cookie is
+        removed only when it was the session's: a late response must not touch a newer one.
+        """
+        record, conflicts = own, self._records.pauses()
         while record is not None:
             if record.is_tombstone:
-                raise SessionEnded
+                if await self._records.successor(record) is None:
+                    return True
+                record = await self._records.successor(record, same_user=True)
+                if record is None:
+                    return False
             if await self._store.delete(record.key, expected=record):
-                self.cleared = True
-                await self._policy.hooks.deleted(record)
-                break
-            await anext(attempts)
-            record = await self._read(record.key)
-        self._take(None)
-        session.record = None
-        session.ending = False
-
-    def _count_overwritten(self, before: Record, newer: Record, operations: list[Operation]) -> None:
-        """Two requests plainly set the same key: the later one wins, and that is said."""
-        if newer is before:
-            return
-        old, new = codec.split(before.data), codec.split(newer.data)
-        for operation in operations:
-            if not isinstance(operation, Set):
-                continue
-            theirs = bytes(new.get(operation.key, b""))
-            if theirs not in (bytes(old.get(operation.key, b"")), bytes(operation.raw)):
-                self._manager.count("overwritten")
-                logger.info(
-                    "Session %s: %r was set twice at once; the last one won", newer.key, operation.key
-                )
+                self.cleared |= own is not None and record.key == own.key
+                events.append(partial(self._policy.hooks.deleted, record))
+                return True
+            await anext(conflicts)
+            record = await self._records.read(record.key)
+        return True

@@ -4,14 +4,17 @@ Because the operations are recorded, and not only their result, they can be done
 another request got in between.
 """
 
+from asyncio import current_task
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from copy import deepcopy
 from typing import Any, Self, TypeVar
 
 import msgspec
 
 from . import codec
 from .errors import SessionNotLoaded
-from .operations import Clear, Delete, Modify, Operation, Set
+from .operations import Changes, Clear, Delete, Modify, Operation, Set, SetDefault
 
 V = TypeVar("V")
 _MISSING: Any = object()
@@ -26,14 +29,15 @@ class RecordingDict(dict[str, Any]):
     _committed = b"{}"
 
     def _forget(self) -> None:
-        self.operations: list[Operation] = []
-        # Keys whose lists or dicts somebody holds and may change, and the fingerprints these had.
-        self._handed: dict[str, bytes | None] = {}
-        self._known: codec.Raws = {}  # what the operations made of a key, to notice such changes
-        self._raws: codec.Raws | None = None  # what was committed, once somebody asks
+        self.changes = Changes()
+        # Lists and dicts that a caller holds and may change in place, and the fingerprints they had.
+        self._tracked: dict[str, bytes | None] = {}
+        self._borrowed: dict[str, tuple[Any, msgspec.Raw]] = {}  # defaults that a caller holds
+        self._pending: codec.Raws = {}  # what the operations made of a key, to notice changes in place
+        self._raws: codec.Raws | None = None  # the committed values, split when first needed
 
-    def _show(self, committed: bytes) -> None:
-        """Become this committed state. Raises `UnreadableRecord`, and then nothing has changed."""
+    def _reset(self, committed: bytes) -> None:
+        """Show this committed state only. Raises `UnreadableRecord`, and then nothing has changed."""
         data = codec.decode_all(committed)
         super().clear()
         super().update(data)
@@ -41,19 +45,17 @@ class RecordingDict(dict[str, Any]):
         self.loaded = True
         self._forget()
 
-    def recorded(self) -> list[Operation]:
-        """Everything done since the last commit, changes inside lists and dicts included."""
-        self._record_nested_changes(self._handed)
-        return self.operations
+    def recorded(self) -> Changes:
+        """Return everything done since the last commit started, changes in place included."""
+        if self._tracked:
+            self._record_changes_in_place(self._tracked)
+        if self._borrowed:
+            self._record_changed_defaults(list(self._borrowed))
+        return self.changes
 
-    @property
-    def cleared(self) -> bool:
-        """Whether `clear` was called since the last commit, which takes the user away as well."""
-        return bool(self.operations) and isinstance(self.operations[0], Clear)
-
-    def _record_nested_changes(self, keys: Iterable[str]) -> None:
+    def _record_changes_in_place(self, keys: Iterable[str]) -> None:
         for key in keys:
-            before = self._handed.get(key, _MISSING)
+            before = self._tracked.get(key, _MISSING)
             if before is _MISSING:
                 continue
             value = super().__getitem__(key)
@@ -63,17 +65,63 @@ class RecordingDict(dict[str, Any]):
             raw = codec.encode(key, value)
             if raw != self._raw(key):
                 self._record_set(key, raw)
-            self._handed[key] = now
+            self._tracked[key] = now
+
+    def _record_changed_defaults(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            value, unchanged = self._borrowed.get(key, (None, None))
+            if unchanged is None or (raw := codec.encode(key, value)) == unchanged:
+                continue
+            del self._borrowed[key]
+            super().__setitem__(key, value)
+            self._record_set(key, raw)
+            self._track_anew(key, value)
+
+    def _rebase(self, committed: bytes, raws: codec.Raws | None = None) -> None:
+        """Show a committed state, with what was recorded since its commit started on top.
+
+        A list or dict whose value stays the same stays the same object: a caller that holds it can go on
+        changing it. `raws` is the committed state once it is split.
+        """
+        changes = self.recorded()
+        base = codec.split(committed) if raws is None else raws
+        shown = base
+        if changes:
+            shown = {} if changes.destroyed else dict(base)
+            touched = [_applied(operation, shown) for operation in changes.operations]
+        values = {key: self._shown(key, raw) for key, raw in shown.items()}
+        if self._tracked:
+            self._tracked = {key: seen for key, seen in self._tracked.items() if key in values}
+        super().clear()
+        super().update(values)
+        self._committed, self._raws = committed, base
+        self._pending = {key: shown[key] for key in touched if key in shown} if changes else {}
+
+    def _shown(self, key: str, raw: msgspec.Raw) -> Any:
+        """Return the value to show for a key: the object shown before when it is equal."""
+        before = super().get(key, _MISSING)
+        if before is not _MISSING and not isinstance(before, tuple) and raw == self._raw(key):
+            return before
+        self._tracked.pop(key, None)
+        return codec.decode(raw)
 
     def _raw(self, key: str) -> msgspec.Raw:
-        """What the operations, or the commit before them, made of a key that is there."""
+        """Return what the operations, or the commit before them, made of a key that is there."""
         if self._raws is None:
             self._raws = codec.split(self._committed)
-        return self._known.get(key) or self._raws[key]
+        return self._pending.get(key) or self._raws[key]
+
+    def _record(self, operation: Operation) -> None:
+        self.changes.operations.append(operation)
+        self._sign()
+
+    def _sign(self) -> None:
+        """Note that the running task has recorded something."""
+        self.changes.authors.add(running_task())
 
     def _record_set(self, key: str, raw: msgspec.Raw) -> None:
-        self.operations.append(Set(key, raw))
-        self._known[key] = raw
+        self._record(Set(key, raw))
+        self._pending[key] = raw
 
     def mark_accessed(self) -> None:
         """What Starlette calls when a handler asks for `request.session`."""
@@ -94,7 +142,8 @@ class RecordingDict(dict[str, Any]):
         raw = codec.encode(key, value)
         super().__setitem__(key, value)
         self._record_set(key, raw)
-        self._hand_anew(key, value)
+        self._track_anew(key, value)
+        self._borrowed.pop(key, None)
 
     def has(self, key: object) -> bool:
         """Whether there is such a key."""
@@ -107,8 +156,8 @@ class RecordingDict(dict[str, Any]):
             self._record_delete(key)
 
     def _record_delete(self, key: str) -> None:
-        self.operations.append(Delete(key))
-        self._handed.pop(key, None)
+        self._record(Delete(key))
+        self._tracked.pop(key, None)
 
     def all(self) -> dict[str, Any]:
         """All data as a plain dict."""
@@ -118,8 +167,10 @@ class RecordingDict(dict[str, Any]):
         """Remove all data, the user as well; the id stays."""
         self._touch()
         super().clear()
-        self._handed.clear()
-        self.operations = [Clear()]
+        self._tracked.clear()
+        self._borrowed.clear()
+        self.changes.operations = []
+        self._record(Clear())
 
     def modify(self, key: str, function: Callable[[Any], V], default: object = None) -> V:
         """Give a key what `function` makes of its value, and return that.
@@ -129,48 +180,57 @@ class RecordingDict(dict[str, Any]):
         it raises comes through, from here or from the commit, and nothing is changed.
         """
         self._touch()
-        self._record_nested_changes((key,))
+        self._record_changes_in_place((key,))
+        self._record_changed_defaults((key,))
         operation = Modify(key, function, codec.encode(key, default))
         value: V
         value, raw = operation.run(self._raw(key) if key in self else None)
         if raw is None:
             super().pop(key, None)
-            self._handed.pop(key, None)
+            self._tracked.pop(key, None)
         else:
-            self._known[key] = raw
+            self._pending[key] = raw
             super().__setitem__(key, value)
-            self._hand_anew(key, value)
-        self.operations.append(operation)
+            self._track_anew(key, value)
+        self._record(operation)
         return value
+
+    def borrow(self, key: str, default: Any) -> Any:
+        """Return the value, or a copy of a list or dict as default, which is stored only once it changes."""
+        if key in self:
+            return self[key]
+        if key not in self._borrowed:
+            self._borrowed[key] = deepcopy(default), codec.encode(key, default)
+        return self._borrowed[key][0]
 
     # -- dict, as Starlette's own session is one ----------------------------------------------------------
 
-    def _hand(self, key: str, value: Any) -> Any:
-        if key not in self._handed:
-            self._hand_anew(key, value)
+    def _track(self, key: str, value: Any) -> Any:
+        if key not in self._tracked:
+            self._track_anew(key, value)
         return value
 
-    def _hand_anew(self, key: str, value: Any) -> None:
-        """Remember what a value is now that somebody gets hold of it; one that cannot change is forgotten."""
+    def _track_anew(self, key: str, value: Any) -> None:
+        """Remember what a value is now that a caller gets hold of it; one that cannot change is forgotten."""
         if isinstance(value, (list, dict, tuple)):
-            self._handed[key] = codec.fingerprint(value)
+            self._tracked[key] = codec.fingerprint(value)
         else:
-            self._handed.pop(key, None)
+            self._tracked.pop(key, None)
 
-    def _hand_all(self) -> None:
+    def _track_all(self) -> None:
         self._touch()
         for key, value in super().items():
-            self._hand(key, value)
+            self._track(key, value)
 
     def __getitem__(self, key: str) -> Any:
         self._touch()
-        return self._hand(key, super().__getitem__(key))
+        return self._track(key, super().__getitem__(key))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value, or the default."""
         self._touch()
         value = super().get(key, _MISSING)
-        return default if value is _MISSING else self._hand(key, value)
+        return default if value is _MISSING else self._track(key, value)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -197,9 +257,13 @@ class RecordingDict(dict[str, Any]):
         return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value; when there is none, the default, which is stored."""
+        """The value; when there is none, the default, which is stored unless another request was faster."""
         if key not in self:
-            self.set(key, default)
+            raw = codec.encode(key, default)
+            super().__setitem__(key, default)
+            self._record(SetDefault(key, raw))
+            self._pending[key] = raw
+        return self[key]
         return self[key]
 
     def update(self, *others: Any, **more: Any) -> None:
@@ -223,8 +287,20 @@ class RecordingDict(dict[str, Any]):
 
     def copy(self) -> dict[str, Any]:
         """All data as a plain dict; lists and dicts in it are the session's own."""
-        self._hand_all()
+        self._track_all()
         return dict(super().items())
+
+    def __copy__(self) -> dict[str, Any]:
+        """A plain dict, as `copy` makes it."""
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        """A plain dict with values of its own."""
+        return deepcopy(self.copy(), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as a plain dict."""
+        return dict, (self.copy(),)
 
     def keys(self) -> Any:
         """The keys, as a live view."""
@@ -233,12 +309,12 @@ class RecordingDict(dict[str, Any]):
 
     def values(self) -> Any:
         """The values, as a live view."""
-        self._hand_all()
+        self._track_all()
         return super().values()
 
     def items(self) -> Any:
         """Keys and values, as a live view."""
-        self._hand_all()
+        self._track_all()
         return super().items()
 
     def __contains__(self, key: object) -> bool:
@@ -269,3 +345,18 @@ class RecordingDict(dict[str, Any]):
         return f"<Session {state}>"  # no data: a session may stand in a log line
 
     __hash__ = None
+
+
+def running_task() -> object:
+    """Return the running task; None in the thread of a synchronous endpoint, which has no event loop."""
+    try:
+        return current_task()
+    except RuntimeError:
+        return None
+
+
+def _applied(operation: Operation, raws: codec.Raws) -> str:
+    """Apply an operation that is not committed yet, for showing only; return the key that it is about."""
+    with suppress(Exception):  # a function's refusal of the newest value: its own commit raises it
+        operation.apply(raws)
+    return "" if isinstance(operation, Clear) else operation.key

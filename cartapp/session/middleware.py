@@ -3,6 +3,7 @@
 The only file here that knows HTTP.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,8 @@ from .carriers import Carrier, IdCarrier
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
-from .manager import Manager, OnCount, Visit
-from .policy import IsCurrent, Policy
+from .manager import Manager, Visit
+from .policy import IsCurrent, OnCount, Policy
 from .record import Clock, now
 from .session import Session
 from .stores.base import Store
@@ -38,6 +39,8 @@ _DEFAULT = Policy()
 _CACHING = (b"vary", b"cache-control")
 _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
 """A shared cache must not keep an answer that a session had a part in (CVE-2026-27205)."""
+_PURPOSE = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
+_ADVANCE = re.compile(rb"(?:^|[;,])[ \t]*(?:prefetch|prerender|preview)[ \t]*(?:$|[;,])", re.IGNORECASE)
 _OWN_WORDS: Mapping[type[SessionError], str] = {
     StoreUnavailable: "The sessions cannot be reached at the moment; nothing was changed that we know of.",
 }
@@ -124,14 +127,24 @@ def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None
     return values[0].decode("latin-1") if len(values) == 1 else None
 
 
+def is_prefetch(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser asks for a page that its user may never see: a prefetch, a prerendering, a preview.
+
+    `Sec-Purpose: prefetch;prerender` (Fetch standard), and what browsers sent before: `Purpose`, `X-Purpose`
+    (Safari) and `X-Moz` (Firefox).
+    """
+    return any(name in _PURPOSE and _ADVANCE.search(value) is not None for name, value in headers)
+
+
 class SessionMiddleware:
     """Gives every request of `app` a `request.session`.
 
     `load="auto"` loads it before the handler when a well-formed cookie came, except under the path prefixes
-    `skip`; `load="explicit"` leaves that to `SessionDep` or `await request.session.load()`. `data` is the
+    `skip`; `load="explicit"` leaves that to `SessionDep` or `await request.session.load()`. `eager` gives a
+    visitor a session with the first page: a GET answered 200 with text/html, outside `skip`. `data` is the
     class of the typed view and `error_response(scope, error)` makes the answer to a commit that failed.
     `on_count(what)` is told of `conflicts`, after each of which a commit is tried again, and of `overwritten`
-    keys, which two requests set at once. For `ttl`, `max_age`, `timeout` (seconds), `max_bytes`, `eager` and
+    keys, which two requests set at once. For `ttl`, `max_age`, `timeout` (seconds), `max_bytes` and
     `is_current` see `Policy`.
     """
 
@@ -177,7 +190,7 @@ class SessionMiddleware:
             return
         exchange = _Exchange(self, scope, receive, send)
         scope["session"] = exchange.session
-        load = self._auto and not scope["path"].startswith(self._skip)
+        load = self._auto and not self.skips(scope["path"])
         if scope["type"] == "websocket":
             await exchange.websocket(load)
             return
@@ -189,6 +202,10 @@ class SessionMiddleware:
             if exchange.started:
                 raise
             await exchange.answer(error)
+
+    def skips(self, path: str) -> bool:
+        """Whether a path is under one of the prefixes `skip`."""
+        return path.startswith(self._skip)
 
 
 class _Exchange:
@@ -207,6 +224,9 @@ class _Exchange:
             visit.can_set_cookie = False
         elif scope["method"] == "HEAD":
             visit.read_only = True  # RFC 9110, 9.2.1: it changes nothing
+        elif scope["method"] == "GET" and is_prefetch(scope["headers"]):
+            # The page may never be seen, so it takes no flash and counts no visit.
+            visit.read_only = visit.is_prefetch = True
         self.session = Session(visit, layer.data)
 
     async def websocket(self, load: bool) -> None:
@@ -240,9 +260,26 @@ class _Exchange:
         except _ANSWERED as error:
             await self.answer(error)
             return
+        if self._layer.policy.eager and self._is_page(message):
+            await self._begin()
         self._add_headers(message)
         self._visit.can_set_cookie = False
         await self._send(message)
+
+    def _is_page(self, message: Message) -> bool:
+        """Whether this is a GET of a page that was found: no health check, no asset, no error."""
+        scope = self._scope
+        if scope["method"] != "GET" or message["status"] != 200 or self._layer.skips(scope["path"]):
+            return False
+        types = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
+        return bool(types) and types[0].partition(b";")[0].strip().lower() == b"text/html"
+
+    async def _begin(self) -> None:
+        """Give the visitor of a page a session at once. The page needs none, so an outage does not matter."""
+        try:
+            await self._visit.begin(self.session)
+        except StoreUnavailable as error:
+            logger.warning("%s: no session was begun for a new visitor: %s", self._scope["path"], error)
 
     @property
     def started(self) -> bool:

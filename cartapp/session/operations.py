@@ -25,6 +25,18 @@ class Set:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDefault:
+    """One key gets a value unless it has one."""
+
+    key: str
+    raw: msgspec.Raw
+
+    def apply(self, raws: codec.Raws) -> None:
+        """Do it to `raws`."""
+        raws.setdefault(self.key, self.raw)
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """One key goes."""
 
@@ -71,4 +83,28 @@ class Modify:
             raws[self.key] = self._made
 
 
-Operation = Set | Delete | Clear | Modify
+Operation = Set | SetDefault | Delete | Clear | Modify
+
+
+class Changes:
+    """Everything recorded between the starts of two commits of one session."""
+
+    rotating = False
+    destroyed = False
+    new_user: tuple[str, int] | None = None
+    """A user and an epoch, from `log_in`."""
+    resuming = False
+    """Whether the log-in goes on when the session was ended or rotated."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self.authors: set[object] = set()
+        """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
+
+    def __bool__(self) -> bool:
+        return len(self.operations) > 0 or self.rotating or self.destroyed
+
+    @property
+    def cleared(self) -> bool:
+        """Whether `clear` was called, which removes the user as well."""
+        return bool(self.operations) and isinstance(self.operations[0], Clear)

@@ -9,8 +9,14 @@ from .record import Record
 IsCurrent = Callable[[str, int], Awaitable[bool]]
 """Whether a user still exists, enabled, with this epoch; asked on each load of a logged-in session."""
 
+OnCount = Callable[[str], None]
+"""Called with the name of what is counted: see `SessionMiddleware`."""
+
 TOMBSTONE_LIFETIME = 60_000
-"""Milliseconds for which a given-up id is remembered, so that late requests with it are told apart."""
+"""Milliseconds for which an ID given up in a rotation is remembered, so that late requests are recognized."""
+
+PROVISIONAL_LIFETIME = 60_000
+"""Milliseconds for which the new record of a rotation lives until the rotation is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Policy:
     timeout: float = 2.0
     """How long to wait for the store, and how long to compete with other processes for one session."""
     eager: bool = False
-    """Whether a visit that stores nothing gets a session at once."""
+    """Whether a visitor gets a session with the first page, before anything is stored in it."""
     is_current: IsCurrent | None = None
     hooks: Hooks = field(default_factory=Hooks)
 
@@ -48,10 +54,16 @@ class Policy:
         """
         return min(last_used + self._idle, created + self._life)
 
+    def keep_alive_is_due(self, last_used: int, at: int) -> bool:
+        """Whether a use is to be stored: a step after the stored one, or before it (a clock was set back)."""
+        return abs(at - last_used) >= self.step
+
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""
         if record.is_placeholder:
             return False  # the session is still to be copied
         if record.is_tombstone:
-            return at < record.expires
+            # One that would live longer was made before the clock was set back, and would refuse writes until
+            # the clock gets there. Twice the time, since the clocks of hosts may differ.
+            return at < record.expires <= at + 2 * TOMBSTONE_LIFETIME
         return at < min(record.expires, self.expiry(record.created, record.last_used))

@@ -137,6 +137,10 @@ class Summary(msgspec.Struct, frozen=True):
     version: Version = 0
 
 
+Seen = Record | Summary
+"""What a caller has read of a record: enough to compare it before it is deleted."""
+
+
 def tombstone_of(record: Record, successor: Record, expires: int) -> Record:
     """The tombstone that replaces a record whose session goes on as `successor`.
 

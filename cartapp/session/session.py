@@ -3,13 +3,18 @@
 It knows no store and no HTTP: a keeper (the manager) fills it and commits what it recorded.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
-from .mapping import RecordingDict
-from .operations import GONE
+from .codec import Raws
+from .errors import StoreUnavailable, UnreadableRecord
+from .mapping import RecordingDict, running_task
+from .operations import GONE, Changes
 from .record import Record
 from .typed import typed_view
+
+logger = logging.getLogger("cartapp.session")
 
 FLASHES = "_flash"
 """The key under which queued flashes wait."""
@@ -29,14 +34,27 @@ class Keeper(Protocol):
         """Write what the session recorded, and fill it with the committed state."""
         ...
 
+    async def check_writable(self, session: "Session") -> None:
+        """Raise `StoreUnavailable` unless the store takes a write now."""
+        ...
+
+    async def successor_user(self, session: "Session") -> str | None:
+        """The user of the session that goes on under another ID, when this one is a tombstone."""
+        ...
+
     @property
     def handle(self) -> str:
         """The public handle of the session that there is, or that the next commit would make."""
         ...
 
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether a browser asks for a page in advance."""
+        ...
+
 
 class Session(RecordingDict):
-    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes and UUID.
+    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes, UUID and subclasses.
 
     Reading and writing are plain dict operations without I/O; they raise `SessionNotLoaded` before the
     session was loaded. Writing raises `UnsupportedValue` for a value that cannot be kept. What was written
@@ -44,9 +62,6 @@ class Session(RecordingDict):
     """
 
     record: Record | None = None  # the committed state; None until there is one
-    renewing = False
-    ending = False
-    new_user: tuple[str, int] | None = None
     _is_new = False
 
     def __init__(self, keeper: Keeper, view: type[Any] | None = None) -> None:
@@ -54,26 +69,63 @@ class Session(RecordingDict):
         self._view = view
         # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
         _put(self, "not loaded")
-
-    def _forget(self) -> None:
-        super()._forget()
-        self.renewing = False
-        self.ending = False
-        self.new_user: tuple[str, int] | None = None
+        # What became of changes that another task's commit took along and failed to store.
+        self._failures: dict[object, Exception] = {}
 
     # -- the keeper's side --------------------------------------------------------------------------------
 
     def fill(self, record: Record | None) -> None:
-        """Take the committed state. None, and a tombstone, are an empty session."""
-        first = not self.loaded
-        self._show(record.data if record and record.data else b"{}")
+        """Show what was loaded. None, and a tombstone, are an empty session."""
+        self._reset(_data_of(record))
         self.record = record
-        if first:
-            self._is_new = record is None
+        self._is_new = record is None
+
+    def take(self) -> Changes:
+        """Take out what was recorded, for one commit: it is committed once, whatever becomes of it.
+
+        Raises the error of another task's commit that failed to store what this task recorded.
+        """
+        if self._failures and (error := self._failures.pop(running_task(), None)):
+            raise error
+        changes = self._collect()
+        self.changes = Changes()
+        return changes
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether a commit has nothing to do: nothing was recorded, and no failure is to be raised."""
+        return not self._failures and not self.changes and not self._collect()
+
+    def _collect(self) -> Changes:
+        try:
+            return self.recorded()
+        except BaseException:  # a value that cannot be stored, in a list or dict
+            self.revert()
+            raise
+
+    def settle(self, record: Record | None, raws: Raws | None = None) -> None:
+        """Show the committed state, and on top of it what was recorded in the meantime."""
+        try:
+            self._rebase(_data_of(record), raws)
+        except UnreadableRecord as error:
+            logger.warning("A session is unreadable after a commit: %s", error)
+            self._reset(b"{}")
+        self.record = record
+
+    def drop(self, changes: Changes, error: BaseException) -> None:
+        """Show the state without changes whose commit failed; others that recorded some get the error."""
+        self.settle(self.record)
+        if not isinstance(error, Exception):
+            error = StoreUnavailable("A save by another task was cancelled; its outcome is not known.")
+        task = running_task()
+        if task not in changes.authors:
+            return  # it saves for others, as the task that `asyncio.wait_for` makes: they wait for it
+        for author in changes.authors - {task}:
+            self._failures[author] = error
 
     def revert(self) -> None:
         """Forget what was recorded since the last commit."""
-        self.fill(self.record)
+        self._reset(_data_of(self.record))
 
     # -- loading and saving -------------------------------------------------------------------------------
 
@@ -86,9 +138,13 @@ class Session(RecordingDict):
     async def save(self) -> None:
         """Commit now; afterwards the session shows the committed state.
 
+        Concurrent calls run one after the other. What is recorded while one of them runs belongs to the
+        next. A failed or cancelled call is not repeated: its changes are dropped, and when a task saved those
+        of other tasks along with its own, each of them gets the error at its own next `save`.
+
         Raises `SessionEnded`, `SessionTooLarge`, `SessionBusy` or `StoreUnavailable`, and whatever a
-        function given to `modify` raised on the newest value; then nothing was changed (after
-        `StoreUnavailable` that is not known).
+        function given to `modify` raised on the newest value; then nothing was stored. After
+        `StoreUnavailable`, and after a cancellation, that is not known.
         """
         self._touch()
         await self._keeper.commit(self)
@@ -122,7 +178,7 @@ class Session(RecordingDict):
 
     def _take(self, key: str) -> "_Taken":
         taken = _Taken(key)
-        if key in self.get(FLASHES, ()):
+        if not self.is_prefetch and key in self.get(FLASHES, ()):
             self.modify(FLASHES, taken.take, {})
         return taken
 
@@ -131,29 +187,51 @@ class Session(RecordingDict):
     def regenerate(self) -> None:
         """A new id with the commit; the data stay, the old id is dead."""
         self._touch()
-        self.renewing = True
+        self.changes.rotating = True
+        self._sign()
 
     def clear(self) -> None:
         """Remove all data, the user as well; the id stays."""
         super().clear()
-        self.new_user = None
+        self.changes.new_user = None
 
     def destroy(self) -> None:
         """Remove the session and its cookie with the commit; what is set afterwards begins a new one."""
-        self._touch()
         self.clear()
-        self.operations = []
-        self.ending = True
+        self.changes.operations = []
+        self.changes.destroyed = True
 
-    def log_in(self, user_id: str, epoch: int = 0) -> None:
+    def log_in(self, user_id: str, epoch: int = 0, *, resume: bool = True) -> None:
         """Make this the session of a user, under a new id and with a new absolute lifetime; the data stay.
+
+        It succeeds on a session that another request ended or rotated in the meantime, and with the cookie of
+        a rotated one (a log-in whose response was lost): the data of the session under its new id stay when
+        that belongs to the same user; otherwise this begins a new session. With `resume=False` it raises
+        `SessionEnded` then, as other writes do: for a remembered device, whose requests come in parallel.
 
         `epoch` comes back to `is_current(user_id, epoch)` on every load, so raising a user's epoch ends all
         of that user's sessions. ASVS 7.2.4: a new id at every log-in.
         """
         self._touch()
-        self.new_user = (user_id, epoch)
-        self.renewing = True
+        self.changes.new_user, self.changes.resuming = (user_id, epoch), resume
+        self.changes.rotating = True
+        self._sign()
+
+    async def check_writable(self) -> None:
+        """Raise `StoreUnavailable` unless the store takes a write now; the data stay as they are.
+
+        For a handler that changes something elsewhere first, and the session afterwards.
+        """
+        self._touch()
+        await self._keeper.check_writable(self)
+
+    async def successor_user(self) -> str | None:
+        """Return the user of the session that goes on under a new id, when the cookie has the former one.
+
+        Such a cookie lets nobody in, and `user_id` is None. Raises `StoreUnavailable`.
+        """
+        self._touch()
+        return await self._keeper.successor_user(self)
 
     @property
     def id(self) -> str:
@@ -166,6 +244,11 @@ class Session(RecordingDict):
         """Whether there was no session when the request came."""
         self._touch()
         return self._is_new
+
+    @property
+    def is_prefetch(self) -> bool:
+        """Whether a browser asks for a page in advance: nothing is committed then, and no flash taken."""
+        return self._keeper.is_prefetch
 
     @property
     def created_at(self) -> datetime | None:
@@ -192,9 +275,10 @@ class Session(RecordingDict):
     def user_id(self) -> str | None:
         """The user that `log_in` was given, also before the commit."""
         self._touch()
-        if self.new_user is not None:
-            return self.new_user[0]
-        if self.ending or self.cleared or self.record is None:
+        changes = self.changes
+        if changes.new_user is not None:
+            return changes.new_user[0]
+        if changes.destroyed or changes.cleared or self.record is None or self.record.is_tombstone:
             return None
         return self.record.user_id
 
@@ -205,6 +289,10 @@ class Session(RecordingDict):
         if self._view is None:
             raise TypeError("The middleware was given no class for the typed view: data=YourClass.")
         return typed_view(self._view, self)
+
+
+def _data_of(record: Record | None) -> bytes:
+    return b"{}" if record is None or record.is_tombstone else record.data
 
 
 class _Taken:

@@ -9,6 +9,7 @@ from . import codec
 from .errors import StoreNotSupported, UnreadableRecord
 from .hooks import Hooks
 from .record import Clock, Record, Summary, is_key, now
+from .retry import pauses
 from .stores.base import Countable, Listable, Purgeable, Store
 
 
@@ -26,8 +27,14 @@ class SessionInfo:
     """Only `get` fills this in."""
 
 
+_CONTENTION = 5.0  # seconds to compete with requests that keep changing a session that is being ended
+
+
 class Sessions:
     """All sessions of one store. Every method may raise `StoreUnavailable`.
+
+    A session that gets a new ID while it is being ended ends under that one. Ending raises `SessionBusy` when
+    requests keep changing the session for five seconds.
 
     Those that list raise `StoreNotSupported` where the backend cannot tell what it holds. `hooks` are told
     of what is ended here, but not of what `purge` removes, which had ended before.
@@ -53,21 +60,13 @@ class Sessions:
         async for summary in self._listable().scan(user_id=user):
             yield _info(summary, summary.size)
 
-    async def end(self, handle: str) -> bool:
-        """End a session at once and say whether there was one."""
-        record = await self._record(handle)
-        if record is None or not await self._store.delete(handle):
-            return False
-        await self._hooks.deleted(record)
-        return True
+    async def end(self, handle: str, *, user: str | None = None) -> bool:
+        """End a session at once and return whether there was one; with `user` only one of that user's."""
+        return await self._end(await self._load(handle), user) if is_key(handle) else False
 
     async def end_user(self, user: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, but for the handle `keep`; returns their number."""
-        ended = 0
-        async for summary in self._listable().scan(user_id=user):
-            if summary.key != keep:
-                ended += await self._end_listed(summary)
-        return ended
+        return await self._end_all(user, keep)
 
     async def end_idle(self, idle: timedelta, *, step: timedelta, dry_run: bool = False) -> int:
         """End the sessions not used for `idle`; returns their number.
@@ -86,22 +85,50 @@ class Sessions:
         record = await self._record(summary.key)
         if record is None or record.last_used != summary.last_used:
             return False
-        if not await self._store.delete(record.key, expected=record):
-            return False
-        await self._hooks.deleted(record)
-        return True
+        return await self._delete(record)
 
     async def clear(self) -> int:
         """End every session; returns their number."""
+        return await self._end_all()
+
+    async def _end_all(self, user: str | None = None, keep: str | None = None) -> int:
+        """End what a listing finds, and what a second one finds that the first may have missed.
+
+        A session that gets a new ID during a listing may be in neither place when the listing looks there.
+        """
+        first = await self._end_listed(user, keep)
+        return first + await self._end_listed(user, keep) if first else 0
+
+    async def _end_listed(self, user: str | None, keep: str | None) -> int:
         ended = 0
-        async for summary in self._listable().scan():
-            ended += await self._end_listed(summary)
+        async for summary in self._listable().scan(user_id=user):
+            if summary.key != keep:
+                ended += await self._end(summary, user)
         return ended
 
-    async def _end_listed(self, summary: Summary) -> bool:
-        if self._hooks.on_deleted is None:  # so nobody wants to know what was in it
-            return await self._store.delete(summary.key)
-        return await self.end(summary.key)
+    async def _end(self, seen: Record | Summary | None, user: str | None) -> bool:
+        """Delete what was seen, or what the session has become since; return whether there was a session."""
+        conflicts = pauses(_CONTENTION)
+        while seen is not None:
+            if isinstance(seen, Record) and seen.is_tombstone:
+                seen = await self._load(seen.successor) if seen.successor else None
+            elif user is not None and seen.user_id != user:
+                return False
+            elif isinstance(seen, Summary) and self._hooks.on_deleted is not None:
+                seen = await self._load(seen.key)  # the hook gets its data
+            elif await self._delete(seen):
+                return True
+            else:
+                await anext(conflicts)
+                seen = await self._load(seen.key)
+        return False
+
+    async def _delete(self, seen: Record | Summary) -> bool:
+        if not await self._store.delete(seen.key, expected=seen):
+            return False
+        if isinstance(seen, Record):
+            await self._hooks.deleted(seen)
+        return True
 
     async def purge(self) -> int:
         """Remove the records that have expired; 0 where the backend does that by itself."""
@@ -114,15 +141,16 @@ class Sessions:
         return await self._store.count_expired(self._clock()) if isinstance(self._store, Countable) else 0
 
     async def _record(self, handle: str) -> Record | None:
-        if not is_key(handle):
-            return None
+        record = await self._load(handle) if is_key(handle) else None
+        return None if record is None or record.is_tombstone else record
+
+    async def _load(self, key: str) -> Record | None:
+        """Load a live record or a tombstone; an unreadable record counts as absent."""
         try:
-            record = await self._store.load(handle)
+            record = await self._store.load(key)
         except UnreadableRecord:
             return None
-        if record is None or record.is_tombstone or record.expires <= self._clock():
-            return None
-        return record
+        return None if record is None or record.expires <= self._clock() else record
 
     def _listable(self) -> Listable:
         if not isinstance(self._store, Listable):

@@ -9,17 +9,25 @@
 Reading a key that is not there gives the class's default; a value of another type is refused, both ways.
 """
 
-from collections.abc import Hashable, MutableMapping
-from copy import deepcopy
+from collections.abc import Hashable
+from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar, cast, get_type_hints
+from uuid import UUID
 
 import msgspec
 
+from . import codec
+from .mapping import RecordingDict
+
 T = TypeVar("T")
 
+_JSON = (str, int, float, bool, type(None))
+_BEYOND_JSON = (datetime, date, Decimal, bytes, UUID)  # of which msgspec would otherwise take text as well
 
-def typed_view(view: type[T], session: MutableMapping[str, Any]) -> T:
+
+def typed_view(view: type[T], session: RecordingDict) -> T:
     """An instance of `view` whose fields live in the session. The class is used as it stands."""
     bound = object.__new__(_bound(cast(Hashable, view)))
     object.__setattr__(bound, "_session", session)
@@ -51,7 +59,9 @@ class _Field:
         return self._checked(bound._session[self.name])
 
     def __set__(self, bound: Any, value: Any) -> None:
-        bound._session[self.name] = self._checked(value)
+        # In its stored form, as it will be read: there a key of a dict is a string, for example.
+        self._checked(value if type(value) in _JSON else self._stored(value))
+        bound._session[self.name] = value
 
     def __delete__(self, bound: Any) -> None:
         del bound._session[self.name]
@@ -62,12 +72,24 @@ class _Field:
         default = getattr(self.view, self.name)
         if not isinstance(default, (list, dict)):
             return default
-        # Put into the session, so that a change inside it is kept.
-        return bound._session.setdefault(self.name, deepcopy(default))
+        return bound._session.borrow(self.name, default)
 
     def _checked(self, value: Any) -> Any:
         try:
-            msgspec.convert(value, self.kind)
+            self._convert(value)
+        except msgspec.ValidationError:
+            self._check_stored(value)  # msgspec takes no subclass of datetime, which is stored as a datetime
+        return value
+
+    def _check_stored(self, value: Any) -> None:
+        try:
+            self._convert(self._stored(value))
         except msgspec.ValidationError as error:
             raise TypeError(f"{self.view.__name__}.{self.name}: {error}.") from None
-        return value
+
+    def _convert(self, value: Any) -> None:
+        msgspec.convert(value, self.kind, builtin_types=_BEYOND_JSON)
+
+    def _stored(self, value: Any) -> Any:
+        """Return the value as it comes back from the store. Raises `UnsupportedValue`."""
+        return codec.decode(codec.encode(self.name, value))

@@ -32,7 +32,7 @@ async def login_page(
         "open": request.app.state.settings.registration == "open",
         "flashes": [("Your earlier session has ended", "info")] if has_expired(request, session) else [],
     }
-    return rendered("login.html", request, context, problem)
+    return await rendered("login.html", request, context, problem)
 
 
 async def register_page(
@@ -43,7 +43,7 @@ async def register_page(
 ) -> Response:
     """The form to become a user."""
     context = {"typed": {"name": "", "email": ""} | typed(fields, ("name", "email"))}
-    return rendered("register.html", request, context, problem)
+    return await rendered("register.html", request, context, problem)
 
 
 async def dashboard_page(
@@ -57,4 +57,4 @@ async def dashboard_page(
         "note": listed.note,
         "flashes": await take_flashes(session, FLASH_OF_ACCOUNT),
     }
-    return rendered("dashboard.html", request, context, problem)
+    return await rendered("dashboard.html", request, context, problem)

@@ -7,10 +7,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cartapp.session import Session
+from cartapp.cart import Cart
+from cartapp.session import Session, StoreUnavailable
 
 from .clients import is_json_client
-from .errors import Refused, refused
+from .closed import notices, offers_of, shown_cart
+from .errors import Refused, logger, refused
 from .languages import TRANSLATED
 from .templating import page, wording_of
 from .users import user_of
@@ -38,7 +40,7 @@ async def shop_page(
         "numbers": _numbers(number, pages),
         "once": secrets.token_urlsafe(8),
     }
-    return rendered("shop.html", request, context, problem)
+    return await rendered("shop.html", request, context, problem)
 
 
 async def cart_page(
@@ -50,14 +52,17 @@ async def cart_page(
     """The cart, with its forms; after a refusal, what was typed into the one of that product."""
     flashes = await take_flashes(session, FLASH_OF_CART)
     typed_one = typed(fields, ("quantity",))
+    offers = await offers_of(request, session)
+    stored = cart_of(session)
+    flashes += [(notice, "info") for notice in notices(stored, offers)]
     context = {
-        "cart": cart_of(session),
+        "cart": stored.at(offers),
         "expired": has_expired(request, session),
         "refused": request.path_params.get("product_id") if problem and typed_one else None,
         "typed": typed_one.get("quantity"),
         "flashes": flashes,
     }
-    return rendered("cart.html", request, context, problem)
+    return await rendered("cart.html", request, context, problem)
 
 
 async def preferences_page(
@@ -78,7 +83,7 @@ async def preferences_page(
         "translated": TRANSLATED,
         "flashes": flashes,
     }
-    return rendered("preferences.html", request, context, problem)
+    return await rendered("preferences.html", request, context, problem)
 
 
 async def profile_page(
@@ -95,7 +100,7 @@ async def profile_page(
         "typed": profile | typed(fields, ("name", "email")),
         "flashes": await take_flashes(session, FLASH_OF_PROFILE),
     }
-    return rendered("profile.html", request, context, problem)
+    return await rendered("profile.html", request, context, problem)
 
 
 def refusal(request: Request, error: Exception) -> Refused:
@@ -105,11 +110,25 @@ def refusal(request: Request, error: Exception) -> Refused:
     return refused(error)
 
 
-def rendered(template: str, request: Request, context: dict[str, Any], problem: Refused | None) -> Response:
+async def rendered(
+    template: str, request: Request, context: dict[str, Any], problem: Refused | None
+) -> Response:
     """A page, and perhaps a problem on it."""
-    answer = page(template, request.scope, context | {"problem": problem}, problem.status if problem else 200)
+    context = {"item_count": await _item_count(request, context.get("cart")), "problem": problem} | context
+    answer = page(template, request.scope, context, problem.status if problem else 200)
     answer.headers.update(problem.headers if problem else {})
     return answer
+
+
+async def _item_count(request: Request, cart: Cart | None) -> int | None:
+    """The number beside the link to the cart; None when the catalogue is needed for it and out of reach."""
+    if cart is None:
+        try:
+            cart = await shown_cart(request, request.session)
+        except StoreUnavailable as error:  # no reason to withhold the page
+            logger.warning("%s: the cart is not counted: %s", request.url.path, error)
+            return None
+    return cart.item_count
 
 
 async def take_flashes(session: Session, key: str) -> list[tuple[str, str]]:

@@ -34,6 +34,10 @@ SENTENCES = (
     _("Your cart was changed"),
     _("Your cart is empty"),
     _("Removed"),
+    _("No longer sold, and no longer in your cart: {number} products"),
+    _("No longer sold, and no longer in your cart: {product}"),
+    _("The price has changed: {number} products"),
+    _("The price has changed: {product}"),
     _("This form was sent twice; it was carried out once"),
     _("Your earlier session has ended, so this is a new cart"),
     _("Your earlier session has ended"),
@@ -93,7 +97,7 @@ BROWSER = _("{browser} on {system}")
 
 _HOLE = re.compile(r"\\{(\w+)\\}")
 _KINDS = {"field": r"[a-z_]+", "fields": r"[a-z_]+(?:, [a-z_]+)*,? and [a-z_]+", "time": r"[0-9]+ seconds?"}
-_NUMBERS = ("low", "high", "limit", "size")
+_NUMBERS = ("low", "high", "limit", "number", "size")
 
 
 def _pattern(template: str) -> re.Pattern[str]:

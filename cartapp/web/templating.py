@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from cartapp.resources import folder
 
+from .closed import is_closed
 from .languages import page_language
 from .pictures import picture_of
 from .static import static_url
@@ -38,12 +39,17 @@ def _frame(scope: Scope) -> dict[str, Any]:
     return {
         "say": wording_of(scope),
         "theme": preferences_of(known)["theme"] if _is_loaded(scope) else "auto",
-        "item_count": cart_of(known).item_count if _is_loaded(scope) else None,
+        "item_count": _item_count(scope),
         "user": scope.get("state", {}).get("user"),
         "path": scope["path"],
         "flashes": [],
         "problem": None,
     }
+
+
+def _item_count(scope: Scope) -> int | None:
+    """The number beside the link to the cart; where the catalogue is closed, its page works that out."""
+    return cart_of(scope["session"]).item_count if _is_loaded(scope) and not is_closed(scope) else None
 
 
 def _known(scope: Scope) -> Any:

@@ -88,7 +88,7 @@ def begin(request: Request, session: Session, made: LoggedIn | Recognised, *, fr
     if session.user_id not in (None, made.user.id):
         session.clear()
     # For the layer the log-in's number is the epoch: it asks `Accounts.is_current` with it on every load.
-    session.log_in(made.user.id, made.login_id)
+    session.log_in(made.user.id, made.login_id, resume=fresh)
     browser = browser_of(request.headers.get("user-agent", ""))
     session[_LOGIN] = {"id": made.login_id, "browser": browser, "fresh": fresh}
     request.state.user = made.user
@@ -118,6 +118,8 @@ async def _found_user(request: Request, session: Session) -> User | None:
         return await accounts.user(session.user_id)
     if device.token is None:
         return None
+    if session.is_prefetch:
+        return await accounts.remembered(device.token)
     found = await accounts.recognise(device.token, client=client_of(request))
     if found is None:
         device.forget()

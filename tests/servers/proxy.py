@@ -1,6 +1,7 @@
 """A TCP proxy between a client and a server, to break what goes through it."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,8 @@ class Proxy:
     """Forwards from `port` on the loopback address to the server's, as long as the `async with` block runs.
 
     The requests always arrive. What comes back is up to the test: after `answers_for(n)` n more bytes pass;
-    then every connection is cut, or hangs when `hang` is set, until `heal` is called.
+    then every connection is cut, or hangs when `hang` is set, until `heal` is called. `delay_answers` holds
+    back single pieces of what comes back.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -20,6 +22,7 @@ class Proxy:
         self._server_port = server_port
         self._left: int | None = None
         self._hang = False
+        self._delay: Callable[[], float] | None = None
         self._healed = asyncio.Event()
         self._healed.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -44,6 +47,13 @@ class Proxy:
         """Let only so many bytes of answers pass from now on."""
         self._left, self._hang = count, hang
         self._healed.clear()
+
+    def delay_answers(self, delay: Callable[[], float] | None) -> None:
+        """Ask before each piece of an answer for how many seconds to hold it back; None holds back nothing.
+
+        Answers of one connection never overtake each other.
+        """
+        self._delay = delay
 
     def heal(self) -> None:
         """Let everything pass again, also what hangs."""
@@ -106,6 +116,8 @@ class Proxy:
 
     async def _pass_on(self, chunk: bytes, writer: asyncio.StreamWriter) -> bool:
         """Forward what may pass, and say whether the connection goes on."""
+        if self._delay is not None:
+            await asyncio.sleep(self._delay())
         passing = chunk if self._left is None else chunk[: self._left]
         if self._left is not None:
             self._left -= len(passing)

@@ -11,7 +11,7 @@ records that are no records, for which `load` raises `UnreadableRecord` and `sca
 from collections.abc import AsyncIterator
 from typing import Final, Protocol, runtime_checkable
 
-from ..record import Record, Summary, Version
+from ..record import Record, Seen, Summary, Version
 
 PREFIX: Final = "cart:session:"
 """What keys begin with on servers that hold other things as well, unless the store's URL says otherwise."""
@@ -47,7 +47,7 @@ class Store(Protocol):
         """
         ...
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """Remove a record and say whether there was one.
 
         With `expected`, only while the stored version and last use are still those of that record.

@@ -1,7 +1,7 @@
 """The store of the cookie backend: there is none, and what needs one says so."""
 
 from ..errors import StoreNotSupported
-from ..record import Record, Version
+from ..record import Record, Seen, Version
 
 
 class NoStore:
@@ -25,7 +25,7 @@ class NoStore:
         """Nothing is here."""
         return False
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """Nothing is here."""
         return False
 

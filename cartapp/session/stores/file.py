@@ -13,7 +13,7 @@ from typing import TypeVar, TypeVarTuple
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, now, summary_of
+from ..record import Clock, Record, Seen, Summary, Version, now, summary_of
 from . import shard
 from .pace import Pace
 from .shard import LockedShard, Shard
@@ -73,7 +73,7 @@ class FileStore:
         """See `Store.touch`; an expired or unreadable record counts as gone."""
         return await self._step(self._touch, key, expected, last_used, expires)
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`. Without `expected` garbage, links and sockets go as well; a folder stays."""
         return await self._step(self._delete, key, expected)
 
@@ -193,7 +193,7 @@ class FileStore:
             return touched is not None
         return False
 
-    def _delete(self, wait: bool, key: str, expected: Record | None) -> bool:
+    def _delete(self, wait: bool, key: str, expected: Seen | None) -> bool:
         with suppress(FileNotFoundError, UnreadableRecord), LockedShard(self._place(key), wait) as folder:
             if expected is None or _is_still(folder.read(key), expected):
                 return folder.remove(key)
@@ -273,7 +273,7 @@ def _has_expired(folder: Shard, key: str, now: int) -> bool:
     return found is not None and found.expires <= now
 
 
-def _is_still(stored: Record | None, seen: Record) -> bool:
+def _is_still(stored: Record | None, seen: Seen) -> bool:
     return stored is not None and (stored.version, stored.last_used) == (seen.version, seen.last_used)
 
 

@@ -17,6 +17,7 @@ from ..record import (
     KEY_LENGTH,
     Clock,
     Record,
+    Seen,
     Summary,
     Version,
     is_key,
@@ -119,7 +120,7 @@ class MemcachedStore:
             return False
         return await self._swap(seen, replace(seen.record, last_used=last_used, expires=expires), int(seen))
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`. Without `expected` whatever stands in the record's place goes as well."""
         if expected is None:
             return (await self._ask(key, b"delete %b\r\n" % self._place(key))).word == b"DELETED"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from msgspec.structs import replace
 
 from ..errors import StoreUnavailable
-from ..record import Clock, Record, Summary, Version, now, summary_of
+from ..record import Clock, Record, Seen, Summary, Version, now, summary_of
 
 _NEVER = 2**63 - 1
 _STEP = 1000  # records looked at before other tasks get their turn: about a millisecond
@@ -57,7 +57,7 @@ class MemoryStore:
         self._put(replace(stored, last_used=last_used, expires=expires), int(expected))
         return True
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`."""
         stored = self._records.get(key)
         if stored is None:

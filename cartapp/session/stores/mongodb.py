@@ -18,7 +18,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure
 
 from ..errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
-from ..record import Clock, Record, Summary, Version, new_version, now
+from ..record import Clock, Record, Seen, Summary, Version, new_version, now
 from .mongodb_errors import Failure, reason_of
 from .mongodb_url import Address
 
@@ -102,7 +102,7 @@ class MongoStore:
         times = {"last_used": DatetimeMS(last_used), "expires": DatetimeMS(expires)}
         return await self._update(key, expected, times)
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`. Without `expected` whatever stands in the record's place goes as well."""
         document: dict[str, Any] = {"_id": key}
         if expected is not None:

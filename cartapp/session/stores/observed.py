@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from ..errors import StoreUnavailable, UnreadableRecord
-from ..record import Record, Version
+from ..record import Record, Seen, Version
 from .base import Countable, Listable, Purgeable, Store
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class ObservedStore:
         touched = self._store.touch(key, expected=expected, last_used=last_used, expires=expires)
         return await self._observed("touch", key, touched, lambda done: "touched" if done else "conflict")
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`."""
         deleted = self._store.delete(key, expected=expected)
         otherwise = "conflict" if expected else "absent"

@@ -20,6 +20,7 @@ from ..record import (
     KEY_LENGTH,
     Clock,
     Record,
+    Seen,
     Summary,
     Version,
     is_key,
@@ -134,7 +135,7 @@ class RedisStore:
         words = _bytes(expected), self._clock(), times, self._left(expires)
         return bool(await self._run(_TOUCH, self._place(key), *words))
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`. Without `expected` whatever stands in the record's place goes as well."""
         if expected is None:
             return bool(await self._ask("DEL", self._place(key)))

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from ..errors import StoreUnavailable, UnreadableRecord, UnsupportedValue
-from ..record import Clock, Record, Summary, Version, now
+from ..record import Clock, Record, Seen, Summary, Version, now
 from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS
 from .engine import Database, Rows, Values
 
@@ -140,7 +140,7 @@ class SqlStore:
         """See `Store.touch`; an expired record counts as gone."""
         return await self._update(key, expected, {"last_used": last_used, "expires": expires})
 
-    async def delete(self, key: str, *, expected: Record | None = None) -> bool:
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`."""
         if expected is None:
             return await self._execute(_DELETE, {"seen_key": key}) == 1

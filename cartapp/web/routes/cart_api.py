@@ -5,15 +5,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Request
 
-from cartapp.cart import Cart, CartItem
+from cartapp.cart import Cart, CartItem, NotInCart, Offers
 from cartapp.session import Session
 from cartapp.session.fastapi import SessionDep
 
 from ..answers import JSONAnswer, cart_answer
+from ..closed import catalogue_line, is_closed, offers_of, shown_cart
 from ..inputs import NewItem, NewQuantity, ProductInPath
 from ..outputs import PROBLEMS, CartAnswer
 from ..routing import JSONRoute
-from ..visitor import cart_of, change_cart, clear_cart
+from ..visitor import change_cart, clear_cart
 
 router = APIRouter(route_class=JSONRoute, strict_content_type=False, tags=["Cart"], responses=PROBLEMS)
 
@@ -27,49 +28,64 @@ async def add_to_cart(
     item: Annotated[NewItem, Body(openapi_examples={"keyboard": {"value": _KEYBOARD}})],
 ) -> JSONAnswer:
     """Put a product into the cart; of one that is there already, the quantity grows."""
-    line = await _line(request, item)
-    return await _changed(session, lambda cart: cart.add(line))
+    offers = await offers_of(request, session, item.product_id)
+    line = await _line(request, offers, item)
+    # In a cart that seems full there may be lines of products that are no longer sold.
+    return await _changed(request, session, offers, lambda cart: cart.with_room(offers).add(line))
 
 
 @router.get("/api/cart", response_model=CartAnswer)
-async def show_cart(session: SessionDep) -> JSONAnswer:
+async def show_cart(request: Request, session: SessionDep) -> JSONAnswer:
     """The cart."""
-    return cart_answer(cart_of(session))
+    return cart_answer(await shown_cart(request, session))
 
 
 @router.put("/api/cart/{product_id:product}", response_model=CartAnswer)
 async def set_quantity(
     product_id: ProductInPath,
+    request: Request,
     session: SessionDep,
     wanted: Annotated[NewQuantity, Body(openapi_examples={"three": {"value": {"quantity": 3}}})],
 ) -> JSONAnswer:
     """Set how many there are of a product; 0 removes it."""
-    return await _changed(session, lambda cart: cart.set_quantity(product_id, wanted.quantity))
+    offers = await _offers_with(request, session, product_id)
+    quantity = wanted.quantity
+    return await _changed(request, session, offers, lambda cart: cart.set_quantity(product_id, quantity))
 
 
 @router.delete("/api/cart/{product_id:product}", response_model=CartAnswer)
-async def remove_from_cart(product_id: ProductInPath, session: SessionDep) -> JSONAnswer:
+async def remove_from_cart(product_id: ProductInPath, request: Request, session: SessionDep) -> JSONAnswer:
     """Take a product out of the cart."""
-    return await _changed(session, lambda cart: cart.remove(product_id))
+    offers = await _offers_with(request, session, product_id)
+    return await _changed(request, session, offers, lambda cart: cart.remove(product_id))
 
 
 @router.delete("/api/cart", response_model=CartAnswer)
-async def empty_cart(session: SessionDep) -> JSONAnswer:
+async def empty_cart(request: Request, session: SessionDep) -> JSONAnswer:
     """Empty the cart."""
     clear_cart(session)
     await session.save()
-    return cart_answer(cart_of(session))
+    return cart_answer(await shown_cart(request, session))
 
 
-async def _changed(session: Session, change: Callable[[Cart], Cart]) -> JSONAnswer:
+async def _changed(
+    request: Request, session: Session, offers: Offers, change: Callable[[Cart], Cart]
+) -> JSONAnswer:
     change_cart(session, change)
     await session.save()
-    return cart_answer(cart_of(session))
+    return cart_answer(await shown_cart(request, session, offers))
 
 
-async def _line(request: Request, item: NewItem) -> CartItem:
+async def _offers_with(request: Request, session: Session, product_id: int) -> Offers:
+    """The offers of the cart and of a product. Raises `NotInCart` when that is no longer sold."""
+    offers = await offers_of(request, session, product_id)
+    if product_id in offers and offers[product_id] is None:
+        raise NotInCart
+    return offers
+
+
+async def _line(request: Request, offers: Offers, item: NewItem) -> CartItem:
     """The line to add: as the client describes it, or as the catalogue does where the shop is closed."""
-    if request.app.state.settings.catalog == "open":
-        return CartItem(item.product_id, item.name, item.price, item.quantity)
-    product = await request.app.state.catalogue.product(item.product_id)
-    return CartItem(product.id, product.name, product.price, item.quantity)
+    if is_closed(request.scope):
+        return await catalogue_line(request, offers, item.product_id, item.quantity)
+    return CartItem(item.product_id, item.name, item.price, item.quantity)

@@ -20,10 +20,11 @@ _FRENCH = {"language": "fr", "theme": "dark", "items_per_page": 50}
 
 @router.get("/visit-counter", response_model=Visits)
 async def visit_counter(session: SessionDep) -> JSONAnswer:
-    """Count this visit."""
-    count_visit(session)
-    await session.save()
-    count = session["visit_count"]
+    """Count this visit; a browser that prefetches the page learns the count so far."""
+    if not session.is_prefetch:
+        count_visit(session)
+        await session.save()
+    count = session.get("visit_count", 0)
     times = "1 time" if count == 1 else f"{count} times"
     return JSONAnswer({"visit_count": count, "message": f"You have visited this page {times}"})
 

@@ -6,11 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from cartapp.cart import Cart, CartItem
+from cartapp.cart import Cart, Offers
 from cartapp.session import Session
 
 from ..account_inputs import UserProfile
 from ..clients import is_json_client
+from ..closed import catalogue_line, notices, offers_of
 from ..errors import Refused
 from ..forms import M, Page, submitted
 from ..inputs import CatalogueItem, Input, NewQuantity, Preferences, ProductInPath, Profile
@@ -28,6 +29,7 @@ from ..routing import PageRoute
 from ..users import VisitorDep, change_user, user_of
 from ..visitor import (
     AlreadySent,
+    cart_of,
     change_cart,
     change_profile,
     clear_cart,
@@ -97,13 +99,14 @@ async def add_to_cart(request: Request, session: VisitorDep) -> Response:
     """Put a product of the catalogue into the cart; the same form sent twice does so once."""
 
     async def add(item: CatalogueItem) -> None:
-        product = await request.app.state.catalogue.product(item.product_id)
-        line = CartItem(product.id, product.name, product.price, item.quantity)
+        offers = await offers_of(request, session, item.product_id)
+        line = await catalogue_line(request, offers, item.product_id, item.quantity)
         send_once(session, item.once)
-        change_cart(session, lambda cart: cart.add(line))
+        _say_changes(session, offers)
+        change_cart(session, lambda cart: cart.at(offers).add(line))
         if has_expired(request, session):
             session.flash(FLASH_OF_CART, "Your earlier session has ended, so this is a new cart", "info")
-        session.flash(FLASH_OF_CART, f"Added to your cart: {product.name}", "success")
+        session.flash(FLASH_OF_CART, f"Added to your cart: {line.name}", "success")
 
     try:
         return await carried_out(request, session, CatalogueItem, add, again=shop_page, then="/cart")
@@ -135,7 +138,9 @@ async def set_quantity(product_id: ProductInPath, request: Request, session: Vis
     async def change(wanted: NewQuantity) -> None:
         if has_expired(request, session):
             raise Refused(404, _CART_ENDED)
-        change_cart(session, lambda cart: changed(cart, wanted.quantity))
+        offers = await offers_of(request, session)
+        _say_changes(session, offers)
+        change_cart(session, lambda cart: changed(cart.at(offers), wanted.quantity))
         session.flash(FLASH_OF_CART, "Your cart was changed" if wanted.quantity else "Removed", "success")
 
     return await carried_out(request, session, NewQuantity, change, again=cart_page, then="/cart")
@@ -177,3 +182,9 @@ async def update_profile(request: Request, session: VisitorDep) -> Response:
     if user_of(request) is None:
         return await carried_out(request, session, Profile, update, again=profile_page, then="/profile")
     return await carried_out(request, session, UserProfile, update_user, again=profile_page, then="/profile")
+
+
+def _say_changes(session: Session, offers: Offers) -> None:
+    """Queue what the cart page will not see any more once the cart is stored at present prices."""
+    for notice in notices(cart_of(session), offers):
+        session.flash(FLASH_OF_CART, notice, "info")

@@ -1,0 +1,21 @@
+"""Pauses between the attempts at a compare-and-set."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+from .errors import SessionBusy
+
+_FIRST, _LONGEST = 0.001, 0.05  # seconds
+
+
+async def pauses(timeout: float) -> AsyncIterator[None]:
+    """Yield after pauses that grow and have jitter. Raises `SessionBusy` after `timeout` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    pause = _FIRST
+    while loop.time() < deadline:
+        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+        pause = min(pause * 2, _LONGEST)
+        yield
+    raise SessionBusy

@@ -1,0 +1,245 @@
+"""A sequential model of the shop's sessions: what each call must answer, and what it leaves behind.
+
+The model maps each session ID to its content, or to the tombstone that a rotation left; an ID in neither
+state is unknown, as before its creation and after its end.
+
+- A plain call with a live ID acts on its content, and shows the content as it is then. Changing or removing a
+  product that is not in the cart is 404.
+- Logging in and clearing rotate: the response brings a new ID, under which the content goes on (after a
+  clear: empty), and the old one becomes a tombstone. Logging out, or ending from another device, makes the ID
+  unknown.
+- An ID that is not live reads as an empty session. A write with it is 409; with an unknown ID, or without a
+  cookie, it may create a session under an ID that the response brings. A tombstone may be unknown after a
+  minute. So 409 is true only when a rotation or an end came before it or overlapped it.
+- A log-in with a tombstone's ID may take over the content of the live successor, which thereby ends. It
+  begins with nothing only if there is no successor with a user. Ending a tombstone's session ends its
+  successor; a log-out with a tombstone's ID may.
+- No other response sets a cookie, and only a log-out that ended the session may clear it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Value = int | str
+Content = tuple[tuple[Value, Value], ...]
+"""A session: the quantity of each product by its number, and other values by their names; sorted."""
+
+Act = Literal[
+    "add", "set", "remove", "empty", "cart",
+    "visit", "prefer", "forget", "preferences",
+    "log in", "log out", "clear", "end",
+]  # fmt: skip
+
+DEFAULTS: Mapping[str, Value] = {"language": "en", "theme": "light", "items_per_page": 20}
+"""The preferences of a session that has none."""
+
+TOMBSTONE = 60.0
+"""Seconds after which a tombstone may be gone."""
+
+READS = ("cart", "preferences")
+"""The calls that change nothing."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request and its response."""
+
+    act: Act
+    sent: str | None
+    """The session ID that the request sent; None without a cookie."""
+    began: float
+    ended: float = math.inf
+    status: int | None = None
+    """None when no response said whether the call took effect."""
+    shown: Any = None
+    """The cart's sorted pairs, the number of visits, the preferences, or None for other calls."""
+    received: str | None = None
+    """The session ID that the response set; empty when it cleared the cookie."""
+    args: tuple[Value, ...] = ()
+    """A product and perhaps a quantity, preferences in the order of `DEFAULTS`, or the ID to end."""
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A tombstone: its session goes on as `successor`, if that ID is known."""
+
+    successor: str | None
+    since: float
+
+
+Sessions = dict[str, Content | Retired]
+State = frozenset[tuple[str, Content | Retired]]
+"""`Sessions` that can be an element of a set."""
+
+
+class _Outcome(NamedTuple):
+    """A true response, and the sessions afterwards."""
+
+    status: int
+    sessions: Sessions
+    shown: object = None
+    new: Content | None = None
+    """The content of a session whose ID the response brings."""
+    may_clear: bool = False
+    """Whether the response may remove the cookie."""
+
+
+def perform(act: Act, args: Sequence[Value], content: Content) -> tuple[int, object, Content]:
+    """The status, the shown value and the content after a plain call."""
+    data = dict(content)
+    if act in ("set", "remove") and args[0] not in data:
+        return 404, None, content
+    if act == "add":
+        data[args[0]] = int(data.get(args[0], 0)) + int(args[1])
+    elif act == "set" and args[1]:
+        data[args[0]] = args[1]
+    elif act in ("set", "remove", "forget"):
+        data.pop(args[0], None)
+    elif act == "empty":
+        data = {key: value for key, value in data.items() if isinstance(key, str)}
+    elif act == "visit":
+        data["visits"] = int(data.get("visits", 0)) + 1
+    elif act == "prefer":
+        data |= dict(zip(DEFAULTS, args, strict=True))
+    return 200, _shown(act, data), _content(data)
+
+
+def _shown(act: Act, data: dict[Value, Value]) -> object:
+    if act in ("add", "set", "remove", "empty", "cart"):
+        return tuple(sorted((key, value) for key, value in data.items() if isinstance(key, int)))
+    if act in ("prefer", "preferences"):
+        return tuple(data.get(name, default) for name, default in DEFAULTS.items())
+    return data["visits"] if act == "visit" else None
+
+
+def _content(data: Mapping[Value, Value]) -> Content:
+    return tuple(sorted(data.items(), key=lambda item: str(item[0])))
+
+
+def live_content(state: State, session_id: str | None) -> Content | None:
+    """What the session with this ID holds; None when it is not live."""
+    here = dict(state).get(session_id or "")
+    return here if isinstance(here, tuple) else None
+
+
+def outcomes(call: Call, state: State) -> Iterator[State]:
+    """Every state that the call may leave behind, if its response is true."""
+    for outcome in SPECIAL.get(call.act, _plain)(call, dict(state)):
+        if call.status is None or _is_true(call, outcome):
+            new = {call.received: outcome.new} if outcome.new is not None and call.received else {}
+            yield frozenset({**outcome.sessions, **new}.items())
+
+
+def _is_true(call: Call, outcome: _Outcome) -> bool:
+    if (call.status, call.shown) != (outcome.status, outcome.shown):
+        return False
+    if outcome.new is not None:
+        return bool(call.received) and call.received not in outcome.sessions
+    return call.received is None or (call.received == "" and outcome.may_clear)
+
+
+def _plain(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    here = sessions.get(call.sent or "")
+    status, shown, after = perform(call.act, call.args, here if isinstance(here, tuple) else ())
+    if isinstance(here, tuple):
+        yield _Outcome(status, {**sessions, str(call.sent): after}, shown)
+    elif call.act in READS or not after:
+        yield _Outcome(status, sessions, shown)
+    elif _may_be_unknown(call, sessions):
+        yield _Outcome(status, sessions, shown, new=after)
+    yield from _refused(call, sessions)
+
+
+def _log_in(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    here, last = sessions.get(call.sent or ""), _last(call.sent, sessions)
+    if isinstance(here, tuple):
+        yield _rotated(call, sessions, str(call.sent), here)
+        return
+    if last is not None and "user" in dict(_live(sessions, last)):
+        yield _rotated(call, sessions, last, _live(sessions, last), since=-math.inf)
+        if _may_be_unknown(call, sessions):
+            yield _Outcome(200, sessions, new=(("user", 1),))
+    else:
+        yield _Outcome(200, sessions, new=(("user", 1),))
+    yield from _refused(call, sessions)
+
+
+def _rotated(
+    call: Call, sessions: Sessions, old: str, content: Content, since: float | None = None
+) -> _Outcome:
+    """The content with a user under the new ID; `since` may say that the tombstone need not be there."""
+    tombstone = Retired(call.received, call.began if since is None else since)
+    return _Outcome(200, {**sessions, old: tombstone}, new=_content({**dict(content), "user": 1}))
+
+
+def _clear(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    if isinstance(sessions.get(call.sent or ""), tuple):
+        retired = Retired(call.received, call.began)
+        yield _Outcome(200, {**sessions, str(call.sent): retired}, new=())
+    elif _may_be_unknown(call, sessions):
+        yield _Outcome(200, sessions)
+    yield from _refused(call, sessions)
+
+
+def _log_out(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    here, last = sessions.get(call.sent or ""), _last(call.sent, sessions)
+    if isinstance(here, tuple):
+        yield _Outcome(200, _without(sessions, call.sent), may_clear=True)
+        return
+    yield _Outcome(200, sessions)
+    if last is not None:
+        yield _Outcome(200, _without(sessions, last))
+    yield from _refused(call, sessions)
+
+
+def _end(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    """Another session of the same user, by an ID that the request names by its handle."""
+    if "user" not in dict(_live(sessions, call.sent or "")):
+        yield _Outcome(401, sessions)
+        return
+    target = str(call.args[0])
+    last = _last(target, sessions)
+    if last is None:
+        yield _Outcome(200, sessions)  # it was there when the request came, and another one ended it
+    elif "user" in dict(_live(sessions, last)):
+        yield _Outcome(200, _without(sessions, last))
+    else:
+        yield _Outcome(200, _without(sessions, last))
+        yield _Outcome(200, sessions)
+    if last != target or "user" not in dict(_live(sessions, target)):
+        yield _Outcome(404, sessions)
+
+
+SPECIAL = {"log in": _log_in, "log out": _log_out, "clear": _clear, "end": _end}
+"""The calls that rotate or end a session; all others are plain."""
+
+
+def _refused(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
+    is_live = isinstance(sessions.get(call.sent or ""), tuple)
+    if call.sent is not None and not is_live and call.act not in READS:
+        yield _Outcome(409, sessions)
+
+
+def _may_be_unknown(call: Call, sessions: Sessions) -> bool:
+    here = sessions.get(call.sent or "")
+    return not isinstance(here, Retired) or call.ended - here.since >= TOMBSTONE
+
+
+def _last(session_id: str | None, sessions: Sessions) -> str | None:
+    """The live session at the end of a chain of tombstones."""
+    here = sessions.get(session_id or "")
+    while isinstance(here, Retired):
+        session_id = here.successor
+        here = sessions.get(session_id or "")
+    return session_id if isinstance(here, tuple) else None
+
+
+def _live(sessions: Sessions, session_id: str) -> Content:
+    here = sessions.get(session_id)
+    return here if isinstance(here, tuple) else ()
+
+
+def _without(sessions: Sessions, session_id: str | None) -> Sessions:
+    return {key: value for key, value in sessions.items() if key != session_id}
