@@ -1,14 +1,17 @@
 """`cart backends copy`, with the shop before and after it: no visitor is logged out, and no end is undone."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
 from cartapp.session.record import key_of
-from tests.commands import on_terminal, run, session, store
+from tests.commands import process, run, session, store
 from tests.running import running_shop
 from tests.servers.process import free_port
+from tests.stores import files_in
+from tests.waiting import DEADLINE, wait_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("folder")]
 
@@ -56,13 +59,18 @@ async def test_what_was_purged_stays_ended(folder: Path) -> None:
                 assert response.json()["item_count"] == items
 
 
-def test_an_interrupt_says_what_was_done() -> None:
+def test_an_interrupt_says_what_was_done(folder: Path) -> None:
     store(session(f"{number:05}") for number in range(3000))
-    code, shown = on_terminal("backends", "copy", "file", "database", interrupt_at="Copying")
-    assert code == 130
-    assert re.search(r"Stopped after at least \d+ sessions copied, 0 updated, 0 kept, 0 ended\.", shown)
-    assert "Traceback" not in shown
-    completed = run("backends", "copy", "file", "database", "--json")
+    target = folder / "target"
+    command = ("backends", "copy", "file", f"file://{target}")
+    with process(*command) as running:
+        wait_for(lambda: len(files_in(target)) > 100)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=DEADLINE)
+    assert running.returncode == 130
+    counted = r"\d+ sessions copied, 0 updated, 0 kept, 0 ended\."
+    assert re.fullmatch(rf"Stopped after at least {counted} The copy can be run again\.\n", err)
+    completed = run(*command, "--json")
     assert completed.json["created"] + completed.json["kept"] == 3000
 
 
