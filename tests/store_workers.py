@@ -14,6 +14,7 @@ from cartapp.session.stores import open_store
 from cartapp.session.stores.base import Store
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
+from cartapp.session.transfer import Copied, copy_sessions
 
 from . import workers
 from .waiting import DEADLINE
@@ -131,5 +132,29 @@ def write_under_faults(url: str, keys: list[str], told: Connection) -> None:
         told.recv()
         told.send((failed, versions))
         await store.close()
+
+    asyncio.run(run())
+
+
+def copy_until_told(source_url: str, target_url: str, told: Connection) -> None:
+    """Copy again and again; send a word at the first progress, and the number of copies at the end."""
+
+    async def run() -> None:
+        source, target = open_store(source_url, timeout=20), open_store(target_url, timeout=20)
+        begun: list[str] = []
+
+        def progress(_: Copied) -> None:
+            if not begun:
+                begun.append("begun")
+                told.send("begun")
+
+        copies = 0
+        while not told.poll():
+            await copy_sessions(source, target, progress=progress)
+            copies += 1
+        told.recv()
+        told.send(copies)
+        await source.close()
+        await target.close()
 
     asyncio.run(run())

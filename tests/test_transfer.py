@@ -1,112 +1,252 @@
-"""Copying sessions between stores: nobody is logged out, and doing it again is harmless."""
+"""Copying sessions between stores, again and again: the rules, on pairs of real stores."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import update
 
-from cartapp.session.record import Record, Summary, Version, key_of, new_id
-from cartapp.session.stores.engine import Database
-from cartapp.session.stores.file import FileStore
+from cartapp.session.record import Record, key_of, new_id, tombstone_of
 from cartapp.session.stores.memory import MemoryStore
-from cartapp.session.stores.sql import TABLE, SqlStore
-from cartapp.session.transfer import copy_sessions
+from cartapp.session.transfer import Copied, copy_sessions
 from tests.conftest import ManualClock
 from tests.layer import Layer
-from tests.stores import make_record
+from tests.pairs import PAIRS, Pair, change, end, is_live, listed, look, places_of, record_of, rotate
+from tests.stores import Open, make_record
 
 pytestmark = pytest.mark.anyio
 
-
-class Interrupted(SqlStore):
-    """A target that fails after three sessions."""
-
-    left = 3
-
-    async def create(self, record: Record) -> Version | None:
-        self.left -= 1
-        if self.left < 0:
-            raise OSError("pulled the plug")
-        return await super().create(record)
+MINUTE = 60
 
 
-class Renewed(MemoryStore):
-    """A source whose sessions get a new id right after they were listed."""
-
-    async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
-        async for summary in super().scan(user_id=user_id):
-            record = await self.load(summary.key)
-            assert record is not None
-            await self.save(replace(record, data=b""), expected=record.version)
-            yield summary
+@pytest.fixture(params=PAIRS)
+def places(request: pytest.FixtureRequest, clock: ManualClock) -> tuple[Open, Open]:
+    return places_of(request.param, request, clock)
 
 
-async def test_sessions_move_with_expiry_and_user(clock: ManualClock, tmp_path: Path) -> None:
-    source = Layer(FileStore(tmp_path / "sessions", clock=clock), clock)
-    cookies = [await source.begin(number=number) for number in range(10)]
-    session, visit = await source.visit(cookies[0])
+@pytest.fixture
+async def pair(places: tuple[Open, Open], clock: ManualClock) -> AsyncIterator[Pair]:
+    source, target = places
+    pair = Pair(Layer(source(), clock), Layer(target(), clock), clock)
+    yield pair
+    await pair.close()
+
+
+@pytest.fixture
+def memory(clock: ManualClock) -> Pair:
+    return Pair(Layer(MemoryStore(clock=clock), clock), Layer(MemoryStore(clock=clock), clock), clock)
+
+
+# -- the first copy ---------------------------------------------------------------------------------------
+
+
+async def test_sessions_move_with_data_expiry_and_user(pair: Pair) -> None:
+    cookies = [await pair.source.begin(number=number) for number in range(10)]
+    session, visit = await pair.source.visit(cookies[0])
     session.log_in("7", epoch=3)
     await session.save()
     cookies[0] = visit.cookie() or ""
-
-    target = Interrupted(Database(f"sqlite:///{tmp_path}/cart.db", timeout=20), clock=clock)
-    with pytest.raises(OSError, match="plug"):
-        await copy_sessions(source.store, target)
-    target.left = 100
-    copied = await copy_sessions(source.store, target)
-    assert (copied.created, copied.kept, copied.replaced) == (7, 3, 0)
-    moved = Layer(target, clock)
+    assert await pair.copy() == Copied(created=10)
     for number, cookie in enumerate(cookies):
-        assert await moved.read(cookie) == {"number": number}
-        before, after = await source.store.load(key_of(cookie)), await target.load(key_of(cookie))
-        assert before is not None
-        assert after is not None
+        before, after = await record_of(pair.source, cookie), await record_of(pair.target, cookie)
         assert replace(before, version=0) == replace(after, version=0)
-
-    again = await copy_sessions(source.store, target)
-    assert (again.created, again.kept, again.replaced) == (0, 10, 0)
-    await source.store.close()
-    await target.close()
+        assert await pair.target.read(cookie) == {"number": number}
+    assert await listed(pair.target) == set(map(key_of, cookies))
+    assert await listed(pair.target, user="7") == {key_of(cookies[0])}
 
 
-async def test_the_later_last_use_wins(clock: ManualClock) -> None:
+async def test_done_again_it_changes_nothing(pair: Pair) -> None:
+    cookies = [await pair.source.begin(number=number) for number in range(10)]
+    await pair.copy()
+    before = [await record_of(pair.target, cookie) for cookie in cookies]
+    assert await pair.copy() == Copied(kept=10)
+    assert [await record_of(pair.target, cookie) for cookie in cookies] == before
+
+
+async def test_notes_are_in_no_listing(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    assert await listed(pair.source) == await listed(pair.target) == {key_of(cookie)}
+
+
+# -- what ended in the target -----------------------------------------------------------------------------
+
+
+async def test_what_ended_in_the_target_is_not_copied_again(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    await end(pair.target, cookie)
+    for _ in range(2):
+        assert await pair.copy() == Copied(ended_in_target=1)
+        assert await pair.target.read(cookie) == {}
+
+
+async def test_what_got_a_new_id_in_the_target_does_not_come_back(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    new = await rotate(pair.target, cookie)
+    assert await pair.copy() == Copied(ended_in_target=1)
+    pair.clock.advance(2 * MINUTE)
+    assert await pair.copy() == Copied(ended_in_target=1)
+    assert not await is_live(pair.target, cookie)
+    assert await pair.target.read(new) == {"n": 1}
+
+
+async def test_a_tombstone_in_the_target_counts_as_an_end_without_an_earlier_copy(pair: Pair) -> None:
+    cookie = await pair.source.begin(n=1)
+    record = await record_of(pair.source, cookie)
+    await pair.target.store.create(tombstone_of(record, make_record(0), pair.clock.now + 60_000))
+    for _ in range(2):
+        assert await pair.copy() == Copied(ended_in_target=1)
+        pair.clock.advance(2 * MINUTE)
+
+
+async def test_an_end_in_the_target_is_remembered_while_the_source_is_used(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    await end(pair.target, cookie)
+    for number in range(4):
+        pair.clock.advance(50 * MINUTE)
+        await change(pair.source, cookie, n=number)
+        assert await pair.copy() == Copied(ended_in_target=1)
+    assert not await is_live(pair.target, cookie)
+
+
+async def test_a_copy_that_expired_unused_is_made_again(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    for number in range(2):
+        pair.clock.advance(50 * MINUTE)
+        await change(pair.source, cookie, n=number)
+    assert not await is_live(pair.target, cookie)
+    assert await pair.copy() == Copied(created=1)
+    assert await pair.target.read(cookie) == {"n": 1}
+
+
+# -- what ended in the source -----------------------------------------------------------------------------
+
+
+async def test_what_ended_in_the_source_ends_in_the_target(pair: Pair) -> None:
+    cookie, other = await pair.copied(n=1), await pair.copied(n=2)
+    await end(pair.source, cookie)
+    assert await pair.copy() == Copied(kept=1, ended=1)
+    assert await pair.target.read(cookie) == {}
+    assert await pair.target.read(other) == {"n": 2}
+    assert await pair.copy() == Copied(kept=1)
+
+
+async def test_a_session_that_got_a_new_id_in_the_source_moves(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    new = await rotate(pair.source, cookie)
+    assert await pair.copy() == Copied(created=1, ended=1)
+    assert await pair.target.read(cookie) == {}
+    assert await pair.target.read(new) == {"n": 1}
+
+
+@pytest.mark.parametrize("use", [look, change])
+async def test_a_session_used_in_the_target_outlives_the_source(memory: Pair, use: object) -> None:
+    pair = memory
+    cookie, ended = await pair.copied(n=1), await pair.copied(n=2)
+    pair.clock.advance(50 * MINUTE)
+    for each in (cookie, ended):
+        await (look(pair.target, each) if use is look else change(pair.target, each, m=1))
+    await end(pair.source, ended)
+    pair.clock.advance(50 * MINUTE)
+    assert not await is_live(pair.source, cookie)
+    assert await pair.copy() == Copied()
+    assert (await pair.target.read(cookie))["n"] == 1
+    assert (await pair.target.read(ended))["n"] == 2
+
+
+async def test_an_end_after_a_change_in_the_source_is_seen(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    pair.clock.advance(MINUTE)
+    await change(pair.source, cookie, n=2)
+    assert (await pair.copy()).replaced == 1
+    await end(pair.source, cookie)
+    assert await pair.copy() == Copied(ended=1)
+    assert not await is_live(pair.target, cookie)
+
+
+async def test_what_another_source_has_copied_is_left_alone(memory: Pair, clock: ManualClock) -> None:
+    cookie = await memory.copied(n=1)
+    other = Pair(Layer(MemoryStore(clock=clock), clock), memory.target, clock)
+    assert await other.copy() == Copied()
+    assert await memory.target.read(cookie) == {"n": 1}
+
+
+async def test_the_way_back(pair: Pair) -> None:
+    """After serving the target, copying back ends in the source what has ended since."""
+    kept, changed, ended, rotated, used = [await pair.source.begin(n=number) for number in range(5)]
+    await pair.copy()
+    await change(pair.target, changed, n=10)  # in the same millisecond as its last use in the source
+    await end(pair.target, ended)
+    new = await rotate(pair.target, rotated)
+    back = Pair(pair.target, pair.source, pair.clock)
+    pair.clock.advance(10 * MINUTE)
+    await end(pair.target, used)
+    await change(pair.source, used, n=40)
+    assert await back.copy() == Copied(created=1, replaced=1, kept=1, ended=2, ended_in_target=0)
+    assert await pair.source.read(kept) == {"n": 0}
+    assert await pair.source.read(changed) == {"n": 10}
+    assert await pair.source.read(new) == {"n": 3}
+    assert await pair.source.read(used) == {"n": 40}
+    assert not await is_live(pair.source, ended)
+    assert not await is_live(pair.source, rotated)
+    await end(pair.source, changed)
+    assert (await pair.copy()).ended == 1
+    assert not await is_live(pair.target, changed)
+
+
+# -- what both have ---------------------------------------------------------------------------------------
+
+
+async def test_a_change_in_the_source_is_copied_also_within_a_millisecond(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    await change(pair.source, cookie, n=2)
+    assert await pair.copy() == Copied(replaced=1)
+    assert await pair.target.read(cookie) == {"n": 2}
+
+
+async def test_a_change_in_the_target_stays_when_the_source_was_only_read(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    await change(pair.target, cookie, n=2)
+    assert await pair.copy() == Copied(kept=1)
+    pair.clock.advance(10 * MINUTE)
+    await look(pair.source, cookie)
+    for _ in range(2):
+        await pair.copy()
+        assert await pair.target.read(cookie) == {"n": 2}
+    assert (await record_of(pair.target, cookie)).last_used == pair.clock.now
+
+
+async def test_a_change_in_the_source_is_copied_when_the_target_was_only_read(pair: Pair) -> None:
+    cookie = await pair.copied(n=1)
+    await change(pair.source, cookie, n=2)
+    pair.clock.advance(10 * MINUTE)
+    await look(pair.target, cookie)
+    assert await pair.copy() == Copied(replaced=1)
+    assert await pair.target.read(cookie) == {"n": 2}
+    assert (await record_of(pair.target, cookie)).last_used == pair.clock.now
+    await end(pair.source, cookie)
+    assert await pair.copy() == Copied()  # it was used in the target
+
+
+@pytest.mark.parametrize("later", ["source", "target"])
+async def test_of_changes_in_both_the_later_one_stays(memory: Pair, later: str) -> None:
+    cookie = await memory.copied(n=1)
+    layers = [memory.source, memory.target]
+    for layer in layers if later == "target" else layers[::-1]:
+        memory.clock.advance(1)
+        await change(layer, cookie, n=layer is memory.source)
+    for _ in range(2):
+        await memory.copy()
+        assert await memory.target.read(cookie) == {"n": later == "source"}
+
+
+async def test_the_later_last_use_wins_without_an_earlier_copy(clock: ManualClock) -> None:
     older, newer = MemoryStore(clock=clock), MemoryStore(clock=clock)
     key = key_of(new_id())
     record = Record(key, clock(), clock(), clock() + 9_000_000, b'{"old":1}')
     await older.create(record)
     await newer.create(replace(record, last_used=clock() + 1, data=b'{"new":1}'))
-    assert (await copy_sessions(older, newer)).kept == 1
-    assert (await copy_sessions(newer, older)).replaced == 1
+    assert (await copy_sessions(older, newer, clock=clock)).kept == 1
+    assert (await copy_sessions(newer, older, clock=clock)).replaced == 1
     for store in (older, newer):
         held = await store.load(key)
         assert held is not None
         assert held.data == b'{"new":1}'
-
-
-async def test_what_has_expired_or_is_unreadable_in_the_target_makes_way(
-    clock: ManualClock, tmp_path: Path
-) -> None:
-    source = MemoryStore(clock=clock)
-    database = Database(f"sqlite:///{tmp_path}/cart.db", timeout=20)
-    target = SqlStore(database, clock=clock)
-    records = [make_record(clock.now) for _ in range(2)]
-    for record in records:
-        await source.create(record)
-    await target.create(replace(records[0], expires=clock.now))
-    await target.create(records[1])
-    broken = update(TABLE).where(TABLE.c.skey == records[1].key).values(version="garbage")
-    assert await database.execute(broken) == 1
-    assert (await copy_sessions(source, target)).created == 2
-    for record in records:
-        assert await target.load(record.key) == replace(record, version=1)
-    await target.close()
-
-
-async def test_an_id_that_is_given_up_meanwhile_is_not_copied(clock: ManualClock) -> None:
-    source, target = Renewed(clock=clock), MemoryStore(clock=clock)
-    record = make_record(clock.now)
-    await source.create(record)
-    assert (await copy_sessions(source, target)).seen == 0
-    assert await target.load(record.key) is None

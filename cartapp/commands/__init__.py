@@ -9,7 +9,7 @@ import typer
 
 from . import backends, catalogue, config, db, secret, serve, sessions, users
 
-_STATUSES = (None, 0, 1, 2)  # ours; Typer ends with 130 after Ctrl-C, and uvicorn with 3 when it cannot start
+_STATUSES = (None, 0, 1, 2, 130)  # ours; uvicorn ends with 3 when it cannot start
 
 app = typer.Typer(
     name="cart",

@@ -1,11 +1,14 @@
 """`cart backends`: the kinds of session store, whether they answer, and which is used."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import output
 from .output import JsonOption
+
+if TYPE_CHECKING:
+    from ..session.transfer import Copied
 
 app = typer.Typer(help="Choose and check where sessions are kept.", no_args_is_help=True)
 
@@ -67,21 +70,48 @@ def copy(
     target: Annotated[str, typer.Argument(metavar="TO", help="A backend or a URL.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Copy all live sessions, so that nobody is logged out; harmless when done again."""
+    """Copy all live sessions, with their users and expiry; visitors may use both backends meanwhile.
+
+    Run it again to bring TO up to date. A session that ended in TO stays ended.
+    A session that ended in FROM is ended in TO as well, unless it was used there.
+    If a session changed in both, the later change is kept.
+
+    Example: cart backends copy file redis
+    """
     import asyncio
     from dataclasses import asdict
 
+    from ..session.errors import SessionError
+    from ..session.transfer import Copied
     from ..start import copy_between
 
-    with output.progress("Copying") as show:
-        copied = asyncio.run(copy_between(source, target, lambda so_far: show(so_far.seen)))
+    copied = Copied()
+
+    def report(so_far: Copied) -> None:
+        nonlocal copied
+        copied = so_far
+        show(so_far.seen)
+
+    try:
+        with output.progress("Copying") as show:
+            copied = asyncio.run(copy_between(source, target, report))
+    except (KeyboardInterrupt, SessionError) as error:
+        if copied.seen or isinstance(error, KeyboardInterrupt):
+            output.note(f"Stopped after at least {_counted(copied)} The copy can be run again.")
+        raise
     if as_json:
         output.print_json(asdict(copied))
         return
-    replaced = f"{copied.replaced} replaced by a later use"
-    typer.echo(f"{copied.created} sessions copied, {replaced}, {copied.kept} kept as they were.")
+    typer.echo(_counted(copied))
+    if copied.ended_in_target:
+        output.note(f"{copied.ended_in_target} had ended in the target and were not copied again.")
     if copied.unreadable:
         output.note(f"{copied.unreadable} were unreadable and not copied.")
+
+
+def _counted(copied: "Copied") -> str:
+    in_target = f"{copied.replaced} updated, {copied.kept} kept, {copied.ended} ended"
+    return f"{copied.created} sessions copied, {in_target}."
 
 
 @app.command("use")

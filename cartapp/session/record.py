@@ -75,7 +75,9 @@ def key_of(session_id: str) -> str:
 
 # A session's data begins with "{", and with 0x01 where it is encrypted. Former tombstones have no data.
 _SAME_USER, _OTHER_USER = b"=", b">"
-_TOMBSTONES = (b"", _SAME_USER, _OTHER_USER)
+PLACEHOLDER = b"~"
+"""What the data of a placeholder begin with: a note that copying keeps in a store."""
+_TOMBSTONES = (b"", _SAME_USER, _OTHER_USER, PLACEHOLDER)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -83,6 +85,8 @@ class Record(msgspec.Struct, frozen=True):
 
     A record whose data is not a session's is a tombstone: the id was given up in a rotation, and the session
     goes on under another one, its successor. A tombstone carries no user (see `tombstone_of`).
+
+    A placeholder counts as a tombstone for stores and listings, and as absent for visitors: see `ledger`.
     """
 
     key: str
@@ -98,6 +102,11 @@ class Record(msgspec.Struct, frozen=True):
     def is_tombstone(self) -> bool:
         """Whether this is only the marker of an id that was given up in a rotation."""
         return self.data[:1] in _TOMBSTONES
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether this is a note of `ledger` instead of the marker of a rotation."""
+        return self.data[:1] == PLACEHOLDER
 
     @property
     def successor(self) -> str | None:
