@@ -73,8 +73,8 @@ def key_of(session_id: str) -> str:
     return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
 
 
-# A session's data begins with "{", and with 0x01 where it is sealed. Where a store is encrypted, the seal of a
-# tombstone follows its first byte. Former tombstones have no data.
+# A session's data begins with "{", or with 0x01 where it is sealed; a tombstone's mark stays before the seal.
+# Former tombstones have no data.
 _SAME_USER, _OTHER_USER = b"=", b">"
 _TOMBSTONES = (b"", _SAME_USER, _OTHER_USER)
 
