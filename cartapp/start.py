@@ -184,7 +184,7 @@ def _make_folder(settings: Settings, store: Store) -> list[str]:
     except OSError as error:
         raise SettingsError(f"{variable} must name a folder that can be made: {error.strerror}.") from None
     except StoreUnavailable as error:
-        raise SettingsError(f"{variable} must name a folder that can be written: {error}") from None
+        raise SettingsError(f"{variable} must name a folder that can be used. {error}") from None
     return [f"The folder {_shown(folder)} was made for the sessions."] if missing else []
 
 

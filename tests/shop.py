@@ -53,6 +53,13 @@ def browser(app: FastAPI, base_url: str = HTTPS, **options: Any) -> httpx.AsyncC
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url, **options)
 
 
+def take(client: httpx.AsyncClient, cookies: dict[str, str]) -> None:
+    """Let these be the client's cookies."""
+    client.cookies.clear()
+    for name, value in cookies.items():
+        client.cookies.set(name, value, domain="testserver.local")  # what the jar makes of "testserver"
+
+
 @asynccontextmanager
 async def started(**settings: Any) -> AsyncIterator[FastAPI]:
     """A new application, which is shut down in the end and leaves nothing open."""

@@ -13,7 +13,7 @@ from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE
 
 from .databases import DATABASES
-from .shop import ALICE, HUB, KEYBOARD, browser, shop_app
+from .shop import ALICE, HUB, KEYBOARD, browser, shop_app, take
 
 pytestmark = pytest.mark.anyio
 
@@ -75,13 +75,6 @@ async def test_no_row_holds_a_word_of_the_cart(url: str) -> None:
         ((*row,),) = await database.fetch(select(TABLE))
         await database.close()
         assert not [word for word in WORDS if word.decode() in repr(row)]
-
-
-def take(client: httpx.AsyncClient, cookies: dict[str, str]) -> None:
-    """Let these be the client's cookies."""
-    client.cookies.clear()
-    for name, value in cookies.items():
-        client.cookies.set(name, value, domain="testserver.local")  # what the jar makes of "testserver"
 
 
 @pytest.mark.parametrize(

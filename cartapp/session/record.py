@@ -73,7 +73,8 @@ def key_of(session_id: str) -> str:
     return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
 
 
-# A session's data begins with "{", and with 0x01 where it is encrypted. Former tombstones have no data.
+# A session's data begins with "{", or with 0x01 where it is sealed; a tombstone's mark stays before the seal.
+# Former tombstones have no data.
 _SAME_USER, _OTHER_USER = b"=", b">"
 PLACEHOLDER = b"~"
 """What the data of a placeholder begin with: a note that copying keeps in a store."""

@@ -1,17 +1,24 @@
 """A MariaDB server of the tests' own."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import Connection, text
 
+from cartapp.session.stores.engine import Database
 from tests.needs import program
 from tests.servers.process import Server, accepts, free_port, temporary_folder, unprivileged
 from tests.servers.sql import PASSWORD, SqlServer, prepared, url
+from tests.waiting import DEADLINE
 
 INIT = f"""
 CREATE DATABASE IF NOT EXISTS cart;
 CREATE USER IF NOT EXISTS cart@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
 GRANT ALL ON cart.* TO cart@'127.0.0.1';
+CREATE USER IF NOT EXISTS admin@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
+GRANT ALL ON *.* TO admin@'127.0.0.1';
 """
 
 
@@ -36,3 +43,32 @@ def mariadb_server() -> Iterator[SqlServer]:
         ]
         with Server(command, folder=folder, ready=lambda: accepts(port), user=user) as server:
             yield SqlServer(url("mariadb", "cart", port, "cart"), server)
+
+
+@contextmanager
+def global_variables(server: SqlServer, **variables: str | int) -> Iterator[None]:
+    """Set variables of the server, for the connections that begin meanwhile."""
+    before = _set_global(server, variables)
+    try:
+        yield
+    finally:
+        _set_global(server, before)
+
+
+def _set_global(server: SqlServer, variables: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Set the variables and return what they were."""
+
+    def change(connection: Connection) -> dict[str, str | int]:
+        before = {name: connection.scalar(text(f"SELECT @@GLOBAL.{name}")) for name in variables}
+        for name, value in variables.items():
+            connection.execute(text(f"SET GLOBAL {name} = :value"), {"value": value})
+        return before
+
+    async def run() -> dict[str, str | int]:
+        database = Database(server.url.replace("//cart:", "//admin:"), timeout=DEADLINE)
+        try:
+            return await database.read(change)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())

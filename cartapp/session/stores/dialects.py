@@ -30,6 +30,7 @@ from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ..errors import InvalidStoreURL
+from .literals import write_literals
 from .urls import WRONG_PORT
 
 Ts = TypeVarTuple("Ts")
@@ -245,11 +246,27 @@ class MySQL(Dialect):
     driver = "asyncmy"
     # Lock wait time-out, deadlock, and MariaDB's "record has changed since last read".
     transient = frozenset({1205, 1213, 1020})
+    begin = "START TRANSACTION"  # BEGIN starts a block of statements where sql_mode is ORACLE
+    # What changes the meaning of a statement, of an empty string or of COMMIT is never left to the server.
+    pinned: ClassVar[Mapping[str, str]] = {
+        "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+        "character_set_client": "utf8mb4",
+        "character_set_connection": "utf8mb4",
+        "character_set_results": "utf8mb4",
+        "completion_type": "0",
+        "sql_safe_updates": "0",
+    }
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`; the default is to wait 50 seconds for a lock."""
-        lock_wait = f"SET SESSION innodb_lock_wait_timeout={ceil(self.timeout / 2)}"
-        return {"connect_timeout": ceil(self.timeout), "charset": "utf8mb4", "init_command": lock_wait}
+        variables = {**self.pinned, "innodb_lock_wait_timeout": ceil(self.timeout / 2)}
+        # Run by the driver itself, before SQLAlchemy looks at the connection's mode.
+        command = "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())
+        return {"connect_timeout": ceil(self.timeout), "charset": "utf8mb4", "init_command": command}
+
+    def adapt(self, engine: Engine) -> None:
+        """See `Dialect.adapt`: what is pinned may still change, as when a proxy resets a connection."""
+        write_literals(engine)
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the server's error number."""

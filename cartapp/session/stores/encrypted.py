@@ -1,7 +1,9 @@
-"""Encryption at rest, round any store: what it holds is sealed, what stands in the header stays readable.
+"""Encryption at rest, for any store: data are sealed, the header stays readable.
 
-So listing, purging and keep-alive need no key. The header's lasting parts are authenticated with the data:
-a record cannot be passed off as another session's, or as another user's.
+So listing, purging and keep-alive need no key. What identifies a session and its user (key, user, epoch,
+creation) is authenticated with the data, and so is what a tombstone says: a record that no key of ours sealed
+for this session and this user is unreadable. Not authenticated are the last use, the expiry, the version and
+what a listing says; and an older record of the same session can be put back.
 """
 
 from msgspec.structs import replace
@@ -36,18 +38,22 @@ class EncryptedStore:
     async def load(self, key: str) -> Record | None:
         """See `Store.load`."""
         record = await self._store.load(key)
-        if record is None or record.is_tombstone:
-            return record
-        return replace(record, data=self._keys.open(record.data, _context(record)))
+        if record is None:
+            return None
+        sealed = record.data[len(_kind(record)) :]
+        return replace(record, data=self._keys.open(sealed, _context(record)))
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`."""
         return await self._store.save(self._sealed(record), expected=expected)
 
     def _sealed(self, record: Record) -> Record:
-        if record.is_tombstone:
-            return record
-        return replace(record, data=self._keys.seal(record.data, _context(record)))
+        return replace(record, data=_kind(record) + self._keys.seal(record.data, _context(record)))
+
+
+def _kind(record: Record) -> bytes:
+    """Return the mark of a tombstone for the store, which has no key; `load` does not rely on it."""
+    return record.data[:1] if record.is_tombstone else b""
 
 
 def _context(record: Record) -> bytes:

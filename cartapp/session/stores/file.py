@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Seen, Summary, Version, now, summary_of
 from . import shard
+from .ownership import check_private
 from .pace import Pace
 from .shard import LockedShard, Shard
 
@@ -24,16 +26,17 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
+_PRIVATE_FOR = 1.0  # seconds until the owner of the folder is looked at again
 _BATCH = 100  # files that one step of a scan or purge opens: a few milliseconds
 
 
 class FileStore:
     """A store in a folder, which is made with mode 0700 when first needed; its files have mode 0600.
 
-    The folder itself may be a symbolic link; inside it none is followed. What stands in a record's place
-    without being one (garbage, a folder, a link, a socket) is an `UnreadableRecord` for `load` and a taken
-    key for `create`; `save` and `touch` leave it alone. What the files hold, and what a crash can do to
-    them, is said in `shard`.
+    The folder itself may be a symbolic link; inside it none is followed. A folder that another user owns or
+    can write to is refused. What stands in a record's place without being one of ours (garbage, a folder, a
+    link, a socket, another user's file) is an `UnreadableRecord` for `load` and a taken key for `create`;
+    `save` and `touch` leave it alone. What the files hold, and what a crash can do to them: see `shard`.
 
     Whatever may wait (a lock, a slow disk, listing, purging) runs in a few threads of the store's own. A step
     that has begun is finished there even when the task that awaits it is cancelled. Make the store in the
@@ -46,6 +49,7 @@ class FileStore:
         self._base = Path(path).absolute()
         self._clock = clock
         self._pace = Pace()
+        self._private_until = 0.0  # on the monotonic clock
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
 
     # -- the contract -------------------------------------------------------------------------------------
@@ -161,7 +165,8 @@ class FileStore:
         try:
             return self._insert(wait, record)
         except FileNotFoundError:  # no folder yet, or it was removed while we were in it
-            self._make_folders(self._base, Path(self._place(record.key)))
+            self._make_base()
+            _make_folder(Path(self._place(record.key)))
             return self._insert(wait, record)
 
     def _insert(self, wait: bool, record: Record) -> int | None:
@@ -208,35 +213,43 @@ class FileStore:
         return found if found is not None and found.expires > self._clock() else None
 
     def _place(self, key: str) -> str:
-        return f"{self._base}/{shard.name_of(key)}"  # a Path takes longer to make than a file to open
+        return self._folder(shard.name_of(key))
 
-    def _make_folders(self, *folders: Path) -> None:
+    def _folder(self, name: str) -> str:
+        """Return a shard's path. Raises FileNotFoundError and PermissionError, looking once in a while."""
+        if time.monotonic() >= self._private_until:
+            check_private(os.stat(self._base), self._base)  # noqa: PTH116
+            self._private_until = time.monotonic() + _PRIVATE_FOR
+        return f"{self._base}/{name}"  # a Path takes longer to make than a file to open
+
+    def _make_base(self) -> None:
         self._base.parent.mkdir(parents=True, exist_ok=True)
-        for folder in folders:
-            with suppress(FileExistsError):
-                folder.mkdir(0o700)
-                folder.chmod(0o700)  # the umask may have taken bits away
+        _make_folder(self._base)
+        check_private(self._base.stat(), self._base)
 
     def _probe(self) -> None:
-        self._make_folders(self._base)
+        self._make_base()
+        for name in shard.NAMES:
+            with suppress(FileNotFoundError):
+                check_private((self._base / name).lstat(), self._base / name)
         with tempfile.TemporaryFile(dir=self._base, buffering=0) as probe:
             probe.write(b".")
 
     # -- one shard or a batch of its records ----------------------------------------------------------------
 
     def _keys(self, name: str) -> list[str]:
-        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._folder(name)) as folder:
             return folder.keys()
         return []
 
     def _due(self, name: str, now: int) -> list[str]:
-        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._folder(name)) as folder:
             return folder.due(now)
         return []
 
     def _summaries(self, name: str, keys: list[str]) -> list[Summary]:
         found = []
-        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._folder(name)) as folder:
             for key in keys:
                 try:
                     record = self._live(folder, key)
@@ -249,18 +262,24 @@ class FileStore:
 
     def _remove_leftover(self, name: str) -> None:
         if (self._base / name / shard.LEFTOVER).exists():
-            with suppress(FileNotFoundError), LockedShard(self._base / name) as folder:
+            with suppress(FileNotFoundError), LockedShard(self._folder(name)) as folder:
                 folder.remove_leftover()
 
     def _count_expired(self, name: str, keys: list[str], now: int) -> int:
-        with suppress(FileNotFoundError), Shard(self._base / name) as folder:
+        with suppress(FileNotFoundError), Shard(self._folder(name)) as folder:
             return sum(_has_expired(folder, key, now) for key in keys)
         return 0
 
     def _remove_expired(self, name: str, keys: list[str], now: int) -> int:
-        with suppress(FileNotFoundError), LockedShard(self._base / name) as folder:
+        with suppress(FileNotFoundError), LockedShard(self._folder(name)) as folder:
             return sum(folder.remove(key) for key in keys if _has_expired(folder, key, now))
         return 0
+
+
+def _make_folder(folder: Path) -> None:
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+        folder.chmod(0o700)  # the umask may have taken bits away
 
 
 def _has_expired(folder: Shard, key: str, now: int) -> bool:

@@ -29,6 +29,7 @@ from typing import Self
 from ..errors import UnreadableRecord
 from ..record import Record, is_key, pack, unpack
 from . import slots
+from .ownership import check_private
 
 NAMES = [f"{byte:02x}" for byte in range(256)]
 """The names of all shards."""
@@ -75,11 +76,17 @@ class Shard:
     """An open shard, until the end of a `with` block. What is done in it stays in this folder, whatever is
     renamed or removed above it.
 
-    Raises FileNotFoundError when there is none. Every method may raise `OSError`.
+    Raises FileNotFoundError when there is none, and PermissionError when another user owns it or can write to
+    it. Every method may raise `OSError`.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.folder = os.open(path, _FOLDER)
+        try:
+            check_private(os.fstat(self.folder), path)
+        except BaseException:
+            os.close(self.folder)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +114,25 @@ class Shard:
             return [_key(entry.name) for entry in files if _is_due(entry, now)]
 
     def _opened(self, name: str, access: int = os.O_RDWR) -> "_Opened":
-        """A record's file. Raises FileNotFoundError, and `UnreadableRecord` for what is not a file."""
+        """A record's file.
+
+        Raises FileNotFoundError, and `UnreadableRecord` for what is not a file or is another user's.
+        """
         try:
-            return _Opened(os.open(name, access | _GUARDED, dir_fd=self.folder))
+            file = os.open(name, access | _GUARDED, dir_fd=self.folder)
         except OSError as error:
             if error.errno in _NOT_A_FILE:
                 raise UnreadableRecord("it is not a file") from error
             raise
+        try:
+            check_private(os.fstat(file), "its file")
+        except PermissionError as error:
+            os.close(file)
+            raise UnreadableRecord(str(error.strerror)) from error
+        except BaseException:
+            os.close(file)
+            raise
+        return _Opened(file)
 
 
 class LockedShard(Shard):

@@ -1,0 +1,52 @@
+"""Statements for MySQL and MariaDB whose text means the same in every SQL mode and character set.
+
+The drivers write parameters into the text of a statement and escape them for the settings that they assume: a
+backslash is no escape under `NO_BACKSLASH_ESCAPES`, and half of a character in GBK. A hexadecimal literal has
+neither quotes nor backslashes inside, so no setting of the server or of a proxy can change where it ends.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+def write_literals(engine: Engine) -> None:
+    """Write all parameters as literals, unless the driver sends them apart from the statement's text."""
+    if engine.dialect.paramstyle in ("format", "pyformat"):
+        event.listen(engine, "do_execute", _execute)
+        event.listen(engine, "do_executemany", _execute_many)
+
+
+def literal(value: object) -> str:
+    """Return a parameter as SQL. Raises `TypeError` for a type that none of our columns has."""
+    match value:
+        case None:
+            return "NULL"
+        case int():
+            return f"{value:d}"
+        case str():
+            return f"_utf8mb4 X'{value.encode().hex()}'"
+        case bytes():
+            return f"X'{value.hex()}'"
+    raise TypeError(f"A parameter of a statement cannot be a {type(value).__name__}.")
+
+
+def _execute(cursor: Any, statement: str, parameters: Parameters, _context: object) -> bool:
+    """Execute one statement in place of SQLAlchemy, which the result says."""
+    cursor.execute(_written(statement, parameters))
+    return True
+
+
+def _execute_many(cursor: Any, statement: str, rows: Sequence[Parameters], _context: object) -> bool:
+    for parameters in rows:
+        cursor.execute(_written(statement, parameters))
+    return True
+
+
+def _written(statement: str, parameters: Parameters) -> str:
+    if isinstance(parameters, Mapping):
+        return statement % {name: literal(value) for name, value in parameters.items()}
+    return statement % tuple(map(literal, parameters))
