@@ -36,7 +36,7 @@ STANDS_ALONE = ("session", "cart")
 
 SESSION_ARROWS = {
     "middleware": {
-        *("carriers", "errors", "guard", "hooks", "manager", "policy", "record", "session"),
+        *("carriers", "cookies", "errors", "guard", "hooks", "manager", "policy", "record", "session"),
         "stores.base",
     },
     "manager": {
@@ -47,6 +47,7 @@ SESSION_ARROWS = {
         *("codec", "errors", "hooks", "operations", "policy", "record", "retry"),
         "stores.base",
     },
+    "cookies": {"hooks"},
     "locks": {"record"},
     "retry": {"errors"},
     "policy": {"hooks", "record"},

@@ -7,7 +7,7 @@ from typing import Literal
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartapp.accounts import TOKEN_LIFE, Token, parse_token
-from cartapp.session.middleware import CookieOptions, read_cookie
+from cartapp.session.cookies import CookieOptions, read_cookie
 
 COOKIE = "remember_me"
 
