@@ -27,7 +27,7 @@ LAYERS = (
     {"local", "logs"},
     {"settings"},
     {"setting_types"},
-    {"envfile", "resources", "session"},
+    {"envfile", "escapes", "resources", "session"},
 )
 """The rooms of `cartapp` from the top down. A room imports itself and what lies lower, never a neighbour."""
 

@@ -56,7 +56,7 @@ def check(
     if as_json:
         output.print_json({"backend": settings.backend, "url": url, "milliseconds": times})
         return
-    typer.echo(f"{settings.backend} at {url} answers and keeps what it is given.")
+    output.say(f"{settings.backend} at {url} answers and keeps what it is given.")
     rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in times.items()]
     output.console().print(output.table(("STEP", "MS"), rows, numbers=("MS",)))
 
@@ -79,7 +79,7 @@ def copy(
         output.print_json(asdict(copied))
         return
     replaced = f"{copied.replaced} replaced by a later use"
-    typer.echo(f"{copied.created} sessions copied, {replaced}, {copied.kept} kept as they were.")
+    output.say(f"{copied.created} sessions copied, {replaced}, {copied.kept} kept as they were.")
     if copied.unreadable:
         output.note(f"{copied.unreadable} were unreadable and not copied.")
 
@@ -93,6 +93,6 @@ def use(name: Annotated[str, typer.Argument(help="The backend's name; see `cart 
 
     store_of(load({"CART_SESSION_BACKEND": name}))
     stronger = use_backend(name)
-    typer.echo(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
+    output.say(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
     for sentence in stronger:
         output.note(sentence)

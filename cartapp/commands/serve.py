@@ -45,9 +45,9 @@ def serve(
     _check_free(host, port)
     settings, made = prepare(settings, workers)
     for line in made:
-        typer.echo(line)
-    typer.echo(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
-    typer.echo(f"Open http://{f'[{host}]' if ':' in host else host}:{port} and stop with Ctrl-C.")
+        output.say(line)
+    output.say(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
+    output.say(f"Open http://{f'[{host}]' if ':' in host else host}:{port} and stop with Ctrl-C.")
     for sentence in settings.notices:
         output.note(sentence)
 

@@ -5,6 +5,7 @@ The only file here that knows HTTP.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
@@ -192,7 +193,7 @@ class _Exchange:
         if self._answered:
             return
         self._answered = True
-        logger.warning("%s %s: %s", self._scope["method"], self._scope["path"], error)
+        logger.warning("%s %s: %s", self._scope["method"], quote(self._scope["path"]), error)
         self.session.accessed = True
 
         async def send(message: Message) -> None:
