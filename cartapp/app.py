@@ -27,6 +27,7 @@ from cartapp.web.layers.body_limit import BodyLimit
 from cartapp.web.layers.catch_all import CatchAll
 from cartapp.web.layers.cookie_limit import CookieLimit
 from cartapp.web.layers.cross_origin import CrossOriginCheck
+from cartapp.web.layers.forwarded import ForwardedHeaders
 from cartapp.web.layers.head import Head
 from cartapp.web.layers.remember_me import RememberMe
 from cartapp.web.layers.security_headers import SecurityHeaders
@@ -112,6 +113,7 @@ def serve_app() -> FastAPI:
 def _layers(settings: Settings, carrier: Carrier, accounts: Accounts, watchers: Watchers) -> list[Middleware]:
     """The layers around the router, the outermost first."""
     return [
+        Middleware(ForwardedHeaders, trusted=settings.trusted_proxies),
         Middleware(SecurityHeaders, hsts=settings.production),
         Middleware(CatchAll),
         Middleware(BodyLimit),

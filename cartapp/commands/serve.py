@@ -52,7 +52,6 @@ def serve(
         output.note(sentence)
 
     signal.signal(signal.SIGTERM, _stop)  # uvicorn finishes what is running and then raises the signal again
-    proxies = [str(network) for network in settings.trusted_proxies]
     with _figures_of(workers if settings.metrics else 1) as figures:
         hand_over(overrides | figures)
         uvicorn.run(
@@ -67,8 +66,7 @@ def serve(
             log_config=configuration(settings),
             access_log=settings.log_level in ("DEBUG", "INFO"),
             server_header=False,
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies,
+            proxy_headers=False,  # the application reads them itself: see web/layers/forwarded.py
             timeout_graceful_shutdown=GRACE,
             timeout_worker_healthcheck=_BUSY,
         )
