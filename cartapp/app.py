@@ -25,7 +25,9 @@ from cartapp.web import errors, static, users
 from cartapp.web.application import Application
 from cartapp.web.layers.body_limit import BodyLimit
 from cartapp.web.layers.catch_all import CatchAll
+from cartapp.web.layers.cookie_limit import CookieLimit
 from cartapp.web.layers.cross_origin import CrossOriginCheck
+from cartapp.web.layers.forwarded import ForwardedHeaders
 from cartapp.web.layers.head import Head
 from cartapp.web.layers.remember_me import RememberMe
 from cartapp.web.layers.security_headers import SecurityHeaders
@@ -89,8 +91,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         # One flat list: an included router is matched twice a request and hides its methods from `Allow`.
         app.router.routes.extend(router.routes)
+    app.state.session_cookie = cookie = _cookie(settings)
     policy = Policy(**_limits(settings), is_current=accounts.is_current)
-    watchers.install(app, carrier, _cookie(settings), policy)
+    watchers.install(app, carrier, cookie, policy)
     app.mount("/static", static.CachedStaticFiles())
     return app
 
@@ -110,9 +113,11 @@ def serve_app() -> FastAPI:
 def _layers(settings: Settings, carrier: Carrier, accounts: Accounts, watchers: Watchers) -> list[Middleware]:
     """The layers around the router, the outermost first."""
     return [
+        Middleware(ForwardedHeaders, trusted=settings.trusted_proxies),
         Middleware(SecurityHeaders, hsts=settings.production),
         Middleware(CatchAll),
         Middleware(BodyLimit),
+        Middleware(CookieLimit),
         Middleware(CrossOriginCheck, trusted=settings.trusted_origins),
         Middleware(RememberMe, secure=settings.session_secure),
         Middleware(

@@ -1,11 +1,33 @@
-"""How the server writes its log: plain lines, or one JSON object a line in production."""
+"""How the server writes its log: plain lines, or one JSON object a line in production.
 
-import json
+Both formatters escape whatever a record holds, so that no logging call has to: a record is one line that no
+client can forge or colour, and further lines that belong to it, such as a traceback's, are indented.
+"""
+
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
-from .settings import Settings
+from .escapes import json_text, printable, printable_lines
+
+if TYPE_CHECKING:  # it takes long to import, and `cart --help` does without
+    from .settings import Settings
+
+
+class LineFormatter(logging.Formatter):
+    """One log record as one line, and indented below it the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines, without the last one's end."""
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        lines = [printable(self.formatMessage(record))]
+        if record.exc_info:
+            lines.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            lines.append(record.stack_info)
+        return "\n".join([lines[0], *(indent(printable_lines(one), "    ") for one in lines[1:])])
 
 
 class JsonFormatter(logging.Formatter):
@@ -22,12 +44,12 @@ class JsonFormatter(logging.Formatter):
         entry |= getattr(record, "fields", {})  # of a structured event
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json_text(entry)
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
+def configuration(settings: "Settings") -> dict[str, Any]:
     """For `logging.config.dictConfig`, and for uvicorn: everything goes to standard error."""
-    plain = {"format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"}
+    plain = {"()": LineFormatter, "fmt": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"}
     # At DEBUG, uvicorn's WebSocket library would write the Cookie header; so only our own loggers get there.
     others = "INFO" if settings.log_level == "DEBUG" else settings.log_level
     return {
@@ -41,3 +63,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
             "alembic": {"level": "WARNING"},  # it would tell at each start which engine it talks to
         },
     }
+
+
+def escape_warnings() -> None:
+    """Escape what a process logs that configures no logging: its warnings, on standard error."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter("%(message)s"))

@@ -6,7 +6,7 @@ A text that does not fit raises `ValueError` with those words, which complete th
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f]+")
 _COOKIE_PATH = re.compile(r"/[\x21-\x3a\x3c-\x7e]{0,1023}")  # visible ASCII but for the semicolon
+_MAPPED_PREFIX = 96  # bits before the IPv4 address in an IPv6 address that stands for it
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Period = Literal["second", "minute", "hour", "day"]
@@ -144,6 +145,14 @@ def _origin(text: str) -> str:
     return f"{url.scheme}://{host}{shown}"  # as browsers write it in `Origin`
 
 
+def _network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))  # as addresses are compared
+
+
 def _rate(text: str) -> Rate:
     count, _, period = text.lower().partition("/")
     if period not in _SECONDS:
@@ -177,7 +186,7 @@ COOKIE_PATH = checked(
     "a path that begins with / and has no blank, semicolon or control character",
     lambda text: _full(_COOKIE_PATH, text),
 )
-NETWORKS = many("addresses or networks such as 10.0.0.0/8, with commas between them", ip_network)
+NETWORKS = many("addresses or networks such as 10.0.0.0/8, with commas between them", _network)
 ORIGINS = many("origins such as https://shop.example, with commas between them", _origin)
 RATE = checked("a number from 1 to 10000 and a period, such as 10/minute (second, minute, hour, day)", _rate)
 SECRET = checked(

@@ -27,7 +27,7 @@ LAYERS = (
     {"local", "logs"},
     {"settings"},
     {"setting_types"},
-    {"envfile", "resources", "session"},
+    {"envfile", "escapes", "resources", "session"},
 )
 """The rooms of `cartapp` from the top down. A room imports itself and what lies lower, never a neighbour."""
 
@@ -36,7 +36,7 @@ STANDS_ALONE = ("session", "cart")
 
 SESSION_ARROWS = {
     "middleware": {
-        *("carriers", "errors", "guard", "hooks", "manager", "policy", "record", "session"),
+        *("carriers", "cookies", "errors", "guard", "hooks", "manager", "policy", "record", "session"),
         "stores.base",
     },
     "manager": {
@@ -47,6 +47,7 @@ SESSION_ARROWS = {
         *("codec", "errors", "hooks", "operations", "policy", "record", "retry"),
         "stores.base",
     },
+    "cookies": {"hooks"},
     "locks": {"record"},
     "retry": {"errors"},
     "policy": {"hooks", "record"},

@@ -215,8 +215,13 @@ async def test_neither_ids_nor_others_are_shown(app: FastAPI) -> None:
         assert denied.status_code == 404
         for headers in (JSON, PAGE):
             seen = (await alice.get("/inspect", headers=headers)).text
-            secrets = [alice.cookies[COOKIE], alice.cookies["remember_me"], eve.cookies[COOKIE], key(eve)]
-            secrets += alice.cookies["remember_me"].split(":")
+            secrets = [
+                alice.cookies[COOKIE],
+                alice.cookies["__Host-remember_me"],
+                eve.cookies[COOKIE],
+                key(eve),
+            ]
+            secrets += alice.cookies["__Host-remember_me"].split(".")
             assert not [secret for secret in secrets if secret in seen]
             assert "Eve" not in seen
             assert "DELETE" not in seen

@@ -16,8 +16,10 @@ from .shop import KEYBOARD, browser, shop_app
 
 pytestmark = pytest.mark.anyio
 
+PLAIN = "remember_me"
 REMEMBERED = {"email": EMAIL, "password": PASSWORD, "remember_me": True}
-SET_COOKIE = "remember_me="
+COOKIE = "__Host-remember_me"
+SET_COOKIE = f"{COOKIE}="
 
 
 class Shop:
@@ -37,7 +39,7 @@ class Shop:
     def reopened(self, client: httpx.AsyncClient, **cookies: str) -> httpx.AsyncClient:
         """The same browser after its session was forgotten."""
         again = browser(self.app)
-        for name, value in {"remember_me": client.cookies["remember_me"], **cookies}.items():
+        for name, value in {COOKIE: client.cookies[COOKIE], **cookies}.items():
             again.cookies.set(name, value, domain="testserver.local")  # what the jar makes of "testserver"
         return again
 
@@ -65,9 +67,45 @@ async def test_the_cookie(the_shop: Shop) -> None:
     value, *attributes = cookie.split("; ")
     assert parse_token(value.removeprefix(SET_COOKIE))
     assert set(attributes) == {"Path=/", "Max-Age=2592000", "HttpOnly", "SameSite=Lax", "Secure"}
-    async with browser(the_shop.app, "http://testserver") as plain:
-        (cookie,) = token_cookies(await plain.post("/login", json=REMEMBERED))
-    assert "Secure" not in cookie
+
+
+async def test_each_scheme_reads_and_clears_its_own_name_only(the_shop: Shop) -> None:
+    await the_shop.browser()
+    for scheme, name, other in (("https", COOKIE, PLAIN), ("http", PLAIN, COOKIE)):
+        async with browser(the_shop.app, f"{scheme}://testserver") as client:
+            answer = await client.post("/login", json=REMEMBERED)
+            (cookie,) = [one for one in answer.headers.get_list("set-cookie") if "remember_me=" in one]
+            assert cookie.startswith(f"{name}=")
+            assert ("Secure" in cookie) is (scheme == "https")
+            token = cookie.partition("=")[2].partition(";")[0]
+        async with browser(the_shop.app, f"{scheme}://testserver") as client:
+            planted = await client.get("/dashboard", headers={"Cookie": f"{other}={token}"})
+            assert (planted.status_code, planted.headers.get_list("set-cookie")) == (303, [])
+            both = {"Cookie": f"{other}={'0' * 32}.{'A' * 43}; {name}={token}"}
+            answer = await client.post("/logout", json={}, headers=both)
+            (cleared,) = [one for one in answer.headers.get_list("set-cookie") if "remember_me=" in one]
+            assert cleared.startswith(f"{name}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secure", "name", "is_secure"),
+    [
+        ("https", True, COOKIE, True),
+        ("https", False, PLAIN, False),  # browsers refuse the prefix without Secure
+        ("http", True, PLAIN, True),
+        ("http", False, PLAIN, False),
+    ],
+)
+async def test_the_prefix_follows_the_scheme_and_secure_the_setting(
+    scheme: str, secure: bool, name: str, is_secure: bool
+) -> None:
+    app = shop_app(session_secure=secure)
+    async with browser(app, f"{scheme}://testserver") as client:
+        await client.post("/register", json={"name": NAME, "email": EMAIL, "password": PASSWORD})
+        answer = await client.post("/login", json=REMEMBERED)
+        (cookie,) = [one for one in answer.headers.get_list("set-cookie") if "remember_me=" in one]
+        assert cookie.startswith(f"{name}=")
+        assert ("Secure" in cookie) is is_secure
 
 
 @pytest.mark.parametrize(
@@ -88,7 +126,7 @@ async def test_it_logs_in_when_the_session_is_gone_and_brings_the_next_token(the
         assert NAME in answer.text
         (cookie,) = token_cookies(answer)
         assert "Max-Age=2592000" in cookie
-        assert again.cookies["remember_me"] != client.cookies["remember_me"]
+        assert again.cookies[COOKIE] != client.cookies[COOKIE]
         assert await is_in(again)
         assert not token_cookies(await again.get("/dashboard"))  # a session needs no token
 
@@ -116,7 +154,7 @@ async def test_head_changes_nothing(the_shop: Shop) -> None:
         answer = await again.head("/dashboard")
         assert not answer.headers.get_list("set-cookie")
         assert (await again.get("/dashboard")).status_code == 200
-        assert again.cookies["remember_me"] != client.cookies["remember_me"]
+        assert again.cookies[COOKIE] != client.cookies[COOKIE]
 
 
 async def test_the_session_that_it_begins_is_not_fresh(the_shop: Shop) -> None:
@@ -172,7 +210,7 @@ async def test_theft_ends_the_sessions_of_that_device_and_no_others(the_shop: Sh
         lambda connection: connection.execute(text("UPDATE cart_remember_me SET rotated = rotated - 60000"))
     )
     assert not await is_in(victim)
-    assert "remember_me" not in victim.cookies
+    assert COOKIE not in victim.cookies
     assert [await is_in(one) for one in (thief, client, other)] == [False, False, True]
     thief.cookies.delete(next(name for name in thief.cookies if name.endswith("cart_session")))
     assert not await is_in(thief)
@@ -182,7 +220,7 @@ async def test_log_out_forgets_this_device_only(the_shop: Shop) -> None:
     client, other = await the_shop.browser(), await the_shop.browser()
     copy = the_shop.reopened(client)
     (cookie,) = token_cookies(await client.post("/logout", json={}))
-    assert cookie == "remember_me=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
+    assert cookie == f"{SET_COOKIE}; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
     assert [await is_in(one) for one in (client, copy, other)] == [False, False, True]
     assert await is_in(the_shop.reopened(other))
 
@@ -191,7 +229,7 @@ async def test_log_out_without_a_session_forgets_the_device_too(the_shop: Shop) 
     client = await the_shop.browser()
     async with the_shop.reopened(client) as again:
         assert (await again.post("/logout", json={})).json() == {"message": "Logged out"}
-        assert "remember_me" not in again.cookies
+        assert COOKIE not in again.cookies
     assert not await is_in(the_shop.reopened(client))
 
 
@@ -208,7 +246,7 @@ async def test_another_log_in_takes_the_device_over(the_shop: Shop) -> None:
     bob = {"name": "Bob", "email": "bob@example.com", "password": "a phrase of another"}
     await client.post("/api/cart/add", json=KEYBOARD)
     assert (await client.post("/register", json=bob)).status_code == 201
-    assert "remember_me" not in client.cookies
+    assert COOKIE not in client.cookies
     assert (await client.get("/api/cart")).json()["item_count"] == 0  # Alice's cart is not Bob's
     assert not await is_in(copy)
 
@@ -216,7 +254,7 @@ async def test_another_log_in_takes_the_device_over(the_shop: Shop) -> None:
 @pytest.mark.parametrize("value", ["", "x", "a" * 5000, f"{'0' * 32}.{'A' * 43}", '"quoted"'])
 async def test_a_cookie_that_is_no_token_is_a_guest(the_shop: Shop, value: str) -> None:
     async with browser(the_shop.app) as client:
-        answer = await client.get("/dashboard", headers={"Cookie": f"remember_me={value}"})
+        answer = await client.get("/dashboard", headers={"Cookie": f"{COOKIE}={value}"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
 
 

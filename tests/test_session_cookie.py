@@ -94,23 +94,36 @@ async def test_what_is_no_id_never_reaches_the_store(wrap: Wrap, store: Counted)
     assert store.calls == []
 
 
-async def test_two_cookies_of_our_name_are_none(
+async def test_two_different_cookies_of_our_name_are_none(
     wrap: Wrap, store: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = wrap()
     async with client(app) as http:
         cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
     store.calls.clear()
-    pair = f"__Host-cart_session={cookie}"
+    pair, other = f"__Host-cart_session={cookie}", f"__Host-cart_session={new_id()}"
     async with client(app) as http:
-        for headers in (
-            [("Cookie", f"{pair}; {pair}")],
-            [("Cookie", pair), ("Cookie", f"__Host-cart_session={new_id()}")],
-        ):
+        for headers in ([("Cookie", f"{pair}; {other}")], [("Cookie", pair), ("Cookie", other)]):
             answer = await http.get("/view", headers=headers)
             assert answer.json() == {"session": {}}
+            assert answer.headers.get_list("set-cookie") == [
+                "__Host-cart_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax; Secure"
+            ]
     assert store.calls == []
-    assert len([line for line in caplog.messages if "2 cookies" in line]) == 2
+    assert len([line for line in caplog.messages if "2 different cookies" in line]) == 2
+
+
+async def test_one_value_twice_is_one_cookie(wrap: Wrap, caplog: pytest.LogCaptureFixture) -> None:
+    app = wrap()
+    async with client(app) as http:
+        cookie = (await http.post("/update", json={"a": 1})).cookies["__Host-cart_session"]
+    pair = f"__Host-cart_session={cookie}"
+    async with client(app) as http:
+        for headers in ([("Cookie", f"{pair}; {pair}")], [("Cookie", pair), ("Cookie", pair)]):
+            answer = await http.get("/view", headers=headers)
+            assert answer.json() == {"session": {"a": 1}}
+            assert "set-cookie" not in answer.headers
+    assert not caplog.messages
 
 
 async def test_other_cookies_do_not_disturb(wrap: Wrap) -> None:

@@ -7,7 +7,8 @@ import sys
 
 import typer
 
-from . import backends, catalogue, config, db, secret, serve, sessions, users
+from ..logs import escape_warnings
+from . import backends, catalogue, config, db, output, secret, serve, sessions, users
 
 _STATUSES = (None, 0, 1, 2, 130)  # ours; uvicorn ends with 3 when it cannot start
 
@@ -29,13 +30,14 @@ app.command("config")(config.config)
 
 def main() -> None:
     """Run the command. What can go wrong becomes a sentence on standard error and status 1."""
+    escape_warnings()
     try:
         app(prog_name="cart")
     except SystemExit as end:
         sys.exit(end.code if end.code in _STATUSES else 1)
     except Exception as error:  # noqa: BLE001  # one that is not ours to explain is raised again
         for sentence in _sentences(error):
-            typer.echo(sentence, err=True)
+            output.note(sentence)
         sys.exit(1)
 
 

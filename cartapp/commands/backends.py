@@ -59,7 +59,7 @@ def check(
     if as_json:
         output.print_json({"backend": settings.backend, "url": url, "milliseconds": times})
         return
-    typer.echo(f"{settings.backend} at {url} answers and keeps what it is given.")
+    output.say(f"{settings.backend} at {url} answers and keeps what it is given.")
     rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in times.items()]
     output.console().print(output.table(("STEP", "MS"), rows, numbers=("MS",)))
 
@@ -102,7 +102,7 @@ def copy(
     if as_json:
         output.print_json(asdict(copied))
         return
-    typer.echo(_counted(copied))
+    output.say(_counted(copied))
     if copied.ended_in_target:
         output.note(f"{copied.ended_in_target} had ended in the target and were not copied again.")
     if copied.unreadable:
@@ -123,6 +123,6 @@ def use(name: Annotated[str, typer.Argument(help="The backend's name; see `cart 
 
     store_of(load({"CART_SESSION_BACKEND": name}))
     stronger = use_backend(name)
-    typer.echo(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
+    output.say(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
     for sentence in stronger:
         output.note(sentence)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from . import output
 from .opened import with_database
 
 app = typer.Typer(help="Change the products that the shop sells.", no_args_is_help=True)
@@ -30,4 +31,4 @@ def load(
 
     products = read_products(file)
     gone = with_database(lambda database: Catalogue(database).replace(products))
-    typer.echo(f"{len(products)} products are in the catalogue; {gone} of the former ones are gone.")
+    output.say(f"{len(products)} products are in the catalogue; {gone} of the former ones are gone.")

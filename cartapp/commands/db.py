@@ -12,7 +12,7 @@ app = typer.Typer(help="Show the schema of the database, and bring it up to date
 def upgrade() -> None:
     """Run the migrations that the database lacks."""
     with_database(lambda database: database.upgrade())
-    typer.echo(f"The schema is at revision {with_database(lambda database: database.revision())}.")
+    output.say(f"The schema is at revision {with_database(lambda database: database.revision())}.")
 
 
 @app.command("current")
@@ -24,6 +24,6 @@ def current(as_json: output.JsonOption = False) -> None:
     if as_json:
         output.print_json({"revision": found, "newest": newest})
     elif found == newest:
-        typer.echo(f"The schema is at revision {found}, the newest.")
+        output.say(f"The schema is at revision {found}, the newest.")
     else:
-        typer.echo(f"The schema is at revision {found or 'none'}; `cart db upgrade` brings it to {newest}.")
+        output.say(f"The schema is at revision {found or 'none'}; `cart db upgrade` brings it to {newest}.")

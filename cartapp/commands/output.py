@@ -1,6 +1,5 @@
 """How commands print and ask: tables and colours for people, plain lines without wrapping for pipes."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..escapes import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,11 +44,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Seq
     return made
 
 
-def printable(text: str) -> str:
-    """The text with control characters spelled out, which could otherwise steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def moment(time: datetime | None, now: datetime) -> str:
     """A time: as a distance from now for people, as ISO 8601 for pipes; `-` when there is none."""
     if time is None:
@@ -62,7 +58,17 @@ def moment(time: datetime | None, now: datetime) -> str:
 
 def print_json(value: object) -> None:
     """One JSON value on standard output; what JSON lacks is written as text."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    write(json_text(value, indent=2) + "\n")
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    write(printable(text) + "\n")
+
+
+def write(escaped: str) -> None:
+    """Text on standard output that is escaped already."""
+    typer.echo(escaped, nl=False)
 
 
 def note(text: str) -> None:

@@ -67,12 +67,12 @@ def purge(
     with output.progress("Counting"):
         found = with_sessions(selection.count)
     if dry_run or not found:
-        typer.echo(f"{_sessions(found)} would be ended." if found else "There is no session to end.")
+        output.say(f"{_sessions(found)} would be ended." if found else "There is no session to end.")
         return
     output.confirm(f"End {_sessions(found)} {selection.words}?", yes=yes)
     with output.progress("Ending"):
         ended = with_sessions(selection.end)
-    typer.echo(f"{_sessions(ended)} ended.")
+    output.say(f"{_sessions(ended)} ended.")
 
 
 class _Selection(Protocol):
@@ -139,11 +139,11 @@ def _selection(handles: Sequence[str], idle: timedelta | None, user: str | None)
 def _remove_expired(*, dry_run: bool) -> None:
     if dry_run:
         found = with_sessions(lambda sessions: sessions.count_expired())
-        typer.echo(f"{_sessions(found)} would be removed.")
+        output.say(f"{_sessions(found)} would be removed.")
         return
     with output.progress("Removing"):
         removed = with_sessions(lambda sessions: sessions.purge())
-    typer.echo(f"{_sessions(removed)} had expired and {'was' if removed == 1 else 'were'} removed.")
+    output.say(f"{_sessions(removed)} had expired and {'was' if removed == 1 else 'were'} removed.")
 
 
 def _sessions(number: int) -> str:

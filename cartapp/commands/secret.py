@@ -24,7 +24,7 @@ def secret(
     from ..session.keys import new_secret
 
     if not write and not rotate:
-        typer.echo(new_secret())
+        output.say(new_secret())
         return
     if has_secret() and not rotate:
         output.note(
@@ -33,6 +33,6 @@ def secret(
         )
         output.confirm("Replace it all the same?", yes=yes)
     replace_secret(keep_former=rotate)
-    typer.echo(f"A new secret stands in {LOCAL}; it is used from the next start on.")
+    output.say(f"A new secret stands in {LOCAL}; it is used from the next start on.")
     if rotate:
         output.note(REPLICAS)

@@ -45,14 +45,13 @@ def serve(
     _check_free(host, port)
     settings, made = prepare(settings, workers)
     for line in made:
-        typer.echo(line)
-    typer.echo(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
-    typer.echo(f"Open http://{f'[{host}]' if ':' in host else host}:{port} and stop with Ctrl-C.")
+        output.say(line)
+    output.say(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
+    output.say(f"Open http://{f'[{host}]' if ':' in host else host}:{port} and stop with Ctrl-C.")
     for sentence in settings.notices:
         output.note(sentence)
 
     signal.signal(signal.SIGTERM, _stop)  # uvicorn finishes what is running and then raises the signal again
-    proxies = [str(network) for network in settings.trusted_proxies]
     with _figures_of(workers if settings.metrics else 1) as figures:
         hand_over(overrides | figures)
         uvicorn.run(
@@ -67,8 +66,7 @@ def serve(
             log_config=configuration(settings),
             access_log=settings.log_level in ("DEBUG", "INFO"),
             server_header=False,
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies,
+            proxy_headers=False,  # the application reads them itself: see web/layers/forwarded.py
             timeout_graceful_shutdown=GRACE,
             timeout_worker_healthcheck=_BUSY,
         )

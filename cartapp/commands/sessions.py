@@ -1,6 +1,5 @@
 """`cart sessions`: what is in the store."""
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..escapes import json_text, printable
 from . import output, purge
 from .opened import with_sessions
 from .output import JsonOption
@@ -83,9 +83,7 @@ def show(
     times = (output.moment(time, now) for time in (info.created, info.last_seen, info.expires))
     facts = zip(COLUMNS, (info.handle, info.user or "-", *times, str(info.size)), strict=True)
     _print_facts([(name.lower(), value) for name, value in facts])
-    _print_facts(
-        [(f"  {key}", json.dumps(value, ensure_ascii=False, default=str)) for key, value in data.items()]
-    )
+    _print_facts([(f"  {key}", json_text(value)) for key, value in data.items()])
     if data and not reveal:
         output.note("The values are hidden; --reveal shows them.")
 
@@ -138,7 +136,7 @@ def watch(
 
     def show(infos: "list[SessionInfo]", total: int, live: "Live | None") -> None:
         if as_json:
-            typer.echo(json.dumps([_as_json(info) for info in infos], ensure_ascii=False))
+            output.say(json_text([_as_json(info) for info in infos]))
             return
         shown = _table(infos, title=f"{total} sessions")
         live.update(shown, refresh=True) if live else output.console().print(shown)
@@ -164,12 +162,12 @@ async def _print_all(sessions: "Sessions", user: str | None, *, as_json: bool) -
     between = "[\n"
     async for info in sessions.find(user):
         if as_json:
-            typer.echo(between + json.dumps(_as_json(info), ensure_ascii=False), nl=False)
+            output.write(between + json_text(_as_json(info)))
             between = ",\n"
         else:
-            typer.echo("\t".join(map(output.printable, map(str, _as_json(info).values()))))
+            output.write("\t".join(map(printable, map(str, _as_json(info).values()))) + "\n")
     if as_json:
-        typer.echo("[]" if between == "[\n" else "\n]")
+        output.write("[]\n" if between == "[\n" else "\n]\n")
 
 
 def _live() -> "Live":
@@ -199,7 +197,7 @@ def _table(infos: "Sequence[SessionInfo]", title: str | None = None) -> "Table":
 def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        typer.echo(f"{output.printable(name):{width}}  {output.printable(value)}")
+        output.say(f"{printable(name):{width}}  {value}")
 
 
 def _as_json(info: "SessionInfo") -> dict[str, Any]:

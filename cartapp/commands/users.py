@@ -40,7 +40,7 @@ def add(
     except ValidationError as error:
         raise typer.BadParameter(f"{error.errors()[0]['msg']}.") from None
     with_users(lambda users: users.add(user.email, user.name, password))
-    typer.echo(f"{user.email} can log in now.")
+    output.say(f"{user.email} can log in now.")
 
 
 @app.command("list")
@@ -66,21 +66,21 @@ def passwd(email: EmailArgument, password_stdin: StdinOption = False) -> None:
     """Give a user a new password, and log the user out everywhere."""
     password = _password(password_stdin)
     with_users(lambda users: users.set_password(email, password))
-    typer.echo(f"{email} has a new password and is logged out everywhere.")
+    output.say(f"{email} has a new password and is logged out everywhere.")
 
 
 @app.command("disable")
 def disable(email: EmailArgument) -> None:
     """Log a user out everywhere and let nobody log in as that user."""
     with_users(lambda users: users.disable(email))
-    typer.echo(f"{email} is logged out everywhere and cannot log in any more.")
+    output.say(f"{email} is logged out everywhere and cannot log in any more.")
 
 
 @app.command("enable")
 def enable(email: EmailArgument) -> None:
     """Let a disabled user log in again."""
     with_users(lambda users: users.enable(email))
-    typer.echo(f"{email} can log in again.")
+    output.say(f"{email} can log in again.")
 
 
 @app.command("remove")
@@ -90,7 +90,7 @@ def remove(
     """Remove a user for good."""
     output.confirm(f"Remove {email} and log that user out everywhere?", yes=yes)
     with_users(lambda users: users.remove(email))
-    typer.echo(f"{email} is removed.")
+    output.say(f"{email} is removed.")
 
 
 def _password(from_stdin: bool) -> str:

@@ -3,6 +3,7 @@
 app.add_middleware(SessionMiddleware, store=open_store("file:///var/lib/shop/sessions"))
 """
 
+from .cookies import CookieOptions
 from .errors import (
     InvalidStoreURL,
     MissingDriver,
@@ -17,7 +18,7 @@ from .errors import (
     UnsupportedValue,
 )
 from .hooks import Hooks
-from .middleware import CookieOptions, SessionMiddleware
+from .middleware import SessionMiddleware
 from .operations import GONE
 from .session import Session
 from .sessions import SessionInfo, Sessions

@@ -5,15 +5,15 @@ The only file here that knows HTTP.
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
+from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .carriers import Carrier, IdCarrier
+from .cookies import CookieOptions, ReceivedCookie, WrittenCookie
 from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
 from .guard import GuardedStore
 from .hooks import Hooks, logger
@@ -49,48 +49,6 @@ _OWN_WORDS: Mapping[type[SessionError], str] = {
 ErrorResponse = Callable[[Scope, SessionError], Response]
 
 
-@dataclass(frozen=True, slots=True)
-class CookieOptions:
-    """How the cookie is written (RFC 6265bis)."""
-
-    name: str = "cart_session"
-    same_site: Literal["Lax", "Strict", "None"] = "Lax"
-    http_only: bool = True
-    secure: bool | Literal["auto"] = "auto"
-    """`auto`: Secure, with `__Host-` before the name where domain and path allow it, exactly on https."""
-    domain: str | None = None
-    path: str = "/"
-
-    def name_for(self, https: bool) -> str:
-        """The one name that is read and written for such a request."""
-        hosted = self.secure == "auto" and https and self.domain is None and self.path == "/"
-        return f"__Host-{self.name}" if hosted else self.name
-
-    def header(self, value: str, max_age: int, *, https: bool) -> str:
-        """The `Set-Cookie` value; a `max_age` of 0 seconds removes the cookie."""
-        return WrittenCookie(self, https).header(value, max_age)
-
-
-class WrittenCookie:
-    """The cookie as requests of one scheme have it, put together once."""
-
-    def __init__(self, options: CookieOptions, https: bool) -> None:
-        self._name = options.name_for(https)
-        secure = https if options.secure == "auto" else options.secure
-        domain = f"; Domain={options.domain}" if options.domain else ""
-        http_only = "; HttpOnly" if options.http_only else ""
-        self._before_age = f"; Path={options.path}; Max-Age="
-        self._after_age = f"{domain}{http_only}; SameSite={options.same_site}{'; Secure' if secure else ''}"
-
-    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """See `read_cookie`."""
-        return read_cookie(headers, self._name)
-
-    def header(self, value: str, max_age: int) -> str:
-        """See `CookieOptions.header`."""
-        return f"{self._name}={value}{self._before_age}{max_age}{self._after_age}"
-
-
 def default_error_response(_scope: Scope, error: SessionError) -> Response:
     """`{"error": …}` with 409, 413 or 503."""
     status = status_of(error)
@@ -106,26 +64,6 @@ def status_of(error: SessionError) -> int:
 def message_of(error: SessionError) -> str:
     """One sentence for the visitor, without internals."""
     return next((words for kind, words in _OWN_WORDS.items() if isinstance(error, kind)), str(error))
-
-
-def read_cookie(headers: Iterable[tuple[bytes, bytes]], name: str) -> str | None:
-    """The value of the one cookie of exactly this name; None when there is none, or more than one.
-
-    Read from the raw header: nothing is unquoted and only space and tab are trimmed, since a lenient parser
-    lets one name pass for another. Two values mean that somebody planted one of them.
-    """
-    wanted = name.encode("ascii") + b"="
-    values = []
-    for key, line in headers:
-        if key != b"cookie" or wanted not in line:
-            continue
-        for part in line.split(b";"):
-            pair = part.strip(b" \t")
-            if pair.startswith(wanted):
-                values.append(pair[len(wanted) :])
-    if len(values) > 1:
-        logger.warning("A request came with %d cookies named %s; none of them is used", len(values), name)
-    return values[0].decode("latin-1") if len(values) == 1 else None
 
 
 def is_prefetch(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -220,7 +158,8 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._written = layer.written[scope.get("scheme") in ("https", "wss")]
-        self._visit = visit = Visit(layer.manager, partial(self._written.read, scope["headers"]))
+        self._received = ReceivedCookie(scope["headers"], self._written.name)
+        self._visit = visit = Visit(layer.manager, self._received)
         if scope["type"] == "websocket":
             visit.can_set_cookie = False
         elif scope["method"] == "HEAD":
@@ -292,7 +231,7 @@ class _Exchange:
         if self._answered:
             return
         self._answered = True
-        logger.warning("%s %s: %s", self._scope["method"], self._scope["path"], error)
+        logger.warning("%s %s: %s", self._scope["method"], quote(self._scope["path"]), error)
         self.session.accessed = True
 
         async def send(message: Message) -> None:
@@ -304,23 +243,26 @@ class _Exchange:
         await self._layer.error_response(self._scope, error)(self._scope, self._receive, send)
 
     def _add_headers(self, message: Message) -> None:
-        cookie = self._cookie_header()
-        if cookie is None and not self.session.accessed:
+        cookies = self._cookie_headers()
+        if not cookies and not self.session.accessed:
             return
         headers = message["headers"] = [*message.get("headers", ())]
-        if cookie is not None:
-            headers.append((b"set-cookie", cookie.encode("latin-1")))
+        headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]
         for name, _ in headers:
             if name in _CACHING:
                 _make_private(MutableHeaders(raw=headers))
                 return
         headers += _PRIVATE
 
-    def _cookie_header(self) -> str | None:
+    def _cookie_headers(self) -> list[str]:
         value = self._visit.cookie()
         if value is not None:
-            return self._written.header(value, self._visit.seconds_left(self.session))
-        return self._written.header("", 0) if self._visit.cleared else None
+            own = [self._written.header(value, self._visit.seconds_left(self.session))]
+        else:
+            own = [self._written.header("", 0)] if self._visit.cleared else []
+        if not self._received.is_ambiguous or self._visit.read_only:
+            return own
+        return [*self._written.expire_variants(self._scope, keep_own=bool(own)), *own]
 
 
 def _make_private(headers: MutableHeaders) -> None:

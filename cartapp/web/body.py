@@ -49,14 +49,14 @@ async def read_fields(request: Request) -> dict[str, Any]:
 
 async def _read(receive: Receive) -> bytes:
     """The whole body, which mostly comes in one piece; a layer has limited its size."""
-    body = b""
+    pieces = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += bytes(message.get("body", b""))
+        pieces.append(bytes(message.get("body", b"")))
         if not message.get("more_body", False):
-            return body
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import msgspec
 from starlette.types import Scope
 
 from cartapp.session import CookieOptions, Session, codec
+from cartapp.session.cookies import read_cookie
 from cartapp.session.manager import Manager, Visit
-from cartapp.session.middleware import read_cookie
 from cartapp.session.record import Record
 from cartapp.session.stores.observed import Observation
 

@@ -4,7 +4,8 @@ import re
 
 from babel import localedata
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+
+from cartapp.session.cookies import cookie_values
 
 DEFAULT = "en"
 TRANSLATED = ("en", "de", "ar")
@@ -39,8 +40,11 @@ def is_tag(text: str) -> bool:
 
 
 def from_cookie(headers: Headers) -> str | None:
-    """The language of the cookie; None without one, or when it holds no tag."""
-    tag = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    """The language of the cookie; None without one, or when it holds no tag.
+
+    Of several the last counts: browsers send those of longer paths first, and ours has the path `/`.
+    """
+    tag = next(reversed(cookie_values(headers.raw, COOKIE)), "")
     return tag if is_tag(tag) else None
 
 

@@ -104,14 +104,24 @@ SENTENCES = (
 BROWSER = _("{browser} on {system}")
 
 _HOLE = re.compile(r"\\{(\w+)\\}")
-_KINDS = {"field": r"[a-z_]+", "fields": r"[a-z_]+(?:, [a-z_]+)*,? and [a-z_]+", "time": r"[0-9]+ seconds?"}
-_NUMBERS = ("low", "high", "limit", "number", "size")
+_KINDS = {
+    "field": r"[a-z_]+",
+    "fields": r"[a-z_]+(?:, [a-z_]+)*,? and [a-z_]+",
+    "time": r"[0-9]+ seconds?",
+    "backend": r"[a-z]+",
+    "form": r"[a-z/-]+",
+    "json": r"[a-z/-]+",
+    **dict.fromkeys(("low", "high", "limit", "number", "size"), r"[0-9]+"),
+}
+_AT_THE_END = ("product", "keys")
+"""Holes that take any text. They end their sentence: two of them in one would take quadratic time."""
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     def hole(found: re.Match[str]) -> str:
         name = found[1]
-        return f"(?P<{name}>{'[0-9]+' if name in _NUMBERS else _KINDS.get(name, '.+')})"
+        kind = ".+" if name in _AT_THE_END and template.endswith(f"{{{name}}}") else _KINDS[name]
+        return f"(?P<{name}>{kind})"
 
     return re.compile(_HOLE.sub(hole, re.escape(template)), re.DOTALL)
 

@@ -6,7 +6,8 @@ from typing import Any
 from starlette.requests import Request
 
 from cartapp.cart import Cart
-from cartapp.session import Session
+from cartapp.session import CookieOptions, Session
+from cartapp.session.cookies import cookie_values
 
 from .inputs import Preferences, Profile
 
@@ -54,8 +55,11 @@ def send_once(session: Session, form: str) -> None:
 
 def has_expired(request: Request, session: Session) -> bool:
     """Whether the browser still holds the cookie of a session that has ended."""
-    name = request.app.state.settings.session_name
-    return session.is_new and any(cookie in (name, f"__Host-{name}") for cookie in request.cookies)
+    if not session.is_new:
+        return False
+    cookie: CookieOptions = request.app.state.session_cookie
+    name = cookie.name_for(request.scope.get("scheme") == "https")
+    return bool(cookie_values(request.scope["headers"], name))
 
 
 def preferences_of(session: Mapping[str, Any]) -> dict[str, Any]:
