@@ -51,7 +51,7 @@ SESSION_ARROWS = {
     "locks": {"record"},
     "retry": {"errors"},
     "policy": {"hooks", "record"},
-    "session": {"errors", "mapping", "operations", "record", "typed"},
+    "session": {"codec", "errors", "mapping", "operations", "record", "typed"},
     "record": {"errors"},
     "errors": set(),
 }

@@ -160,7 +160,7 @@ async def test_c12b_a_remembered_user_sees_their_page_and_keeps_the_token() -> N
         await http.post("/register", json=ALICE)
         login = {"email": ALICE["email"], "password": ALICE["password"], "remember_me": True}
         await http.post("/login", json=login)
-        token = http.cookies["remember_me"]
+        token = http.cookies["__Host-remember_me"]
         http.cookies.delete("__Host-cart_session")
         for _ in range(2):
             response = await http.get("/dashboard", headers=PREFETCH)
@@ -168,7 +168,7 @@ async def test_c12b_a_remembered_user_sees_their_page_and_keeps_the_token() -> N
             assert ALICE["email"] in response.text
             assert "set-cookie" not in response.headers
         assert (await http.get("/dashboard")).status_code == 200
-        assert http.cookies["remember_me"] != token
+        assert http.cookies["__Host-remember_me"] != token
 
 
 async def test_c12b_a_former_token_is_good_for_a_prefetch_as_for_a_request(clock: ManualClock) -> None:
@@ -177,11 +177,11 @@ async def test_c12b_a_former_token_is_good_for_a_prefetch_as_for_a_request(clock
         await http.post("/register", json=ALICE)
         login = {"email": ALICE["email"], "password": ALICE["password"], "remember_me": True}
         await http.post("/login", json=login)
-        former = parse_token(http.cookies["remember_me"])
+        former = parse_token(http.cookies["__Host-remember_me"])
         assert former is not None
         http.cookies.delete("__Host-cart_session")
         await http.get("/dashboard")
-        current = parse_token(http.cookies["remember_me"])
+        current = parse_token(http.cookies["__Host-remember_me"])
         assert current is not None
         remembered = app.state.accounts.remembered
         assert {user.name for user in (await remembered(former), await remembered(current))} == {"Alice"}

@@ -113,7 +113,7 @@ _KINDS = {
     "json": r"[a-z/-]+",
     **dict.fromkeys(("low", "high", "limit", "number", "size"), r"[0-9]+"),
 }
-_AT_THE_END = ("product", "keys")
+_AT_THE_END = ("product", "keys", "reason")
 """Holes that take any text. They end their sentence: two of them in one would take quadratic time."""
 
 
