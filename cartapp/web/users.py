@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cartapp.accounts import Accounts, LoggedIn, Recognised, User
+from cartapp.accounts.addresses import is_same
 from cartapp.session import Session, SessionEnded, SessionTooLarge
 from cartapp.session.fastapi import load_session
 
@@ -104,7 +105,7 @@ async def end(request: Request, session: Session) -> None:
 async def change_user(request: Request, changed: UserProfile) -> None:
     """Change what was sent of the user's profile. Raises what `Accounts` refuses with."""
     user, sent = required_user(request), changed.model_fields_set
-    if "email" in sent and changed.email != user.email:
+    if "email" in sent and not is_same(changed.email, user.email):
         await accounts_of(request).change_email(
             user.id, changed.email, changed.current_password, client=client_of(request)
         )
