@@ -154,8 +154,8 @@ async def test_an_ignored_header_is_logged_once(caplog: pytest.LogCaptureFixture
     seen: list[Scope] = []
     ignoring = layer(seen, "")
     for peer in (VISITOR, PROXY, VISITOR):
-        scope: Scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": []}
-        scope["headers"] = [(b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-proto", b"https")]
+        raw = [(b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-proto", b"https")]
+        scope: Scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": raw}
         await ignoring(scope, _receive, _send)
     (warning,) = caplog.messages
     assert warning.startswith(

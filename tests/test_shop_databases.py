@@ -3,23 +3,27 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 
 import pytest
+from sqlalchemy import Update, update
 
 from cartapp.accounts import EmailTaken, InvalidCredentials, LoggedIn, TooManyAttempts
+from cartapp.accounts.tables import USERS
 from cartapp.cart import MAX_LINES, Offer
 from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
 from cartapp.schema import SchemaOutdated, ShopDatabase, head
 from cartapp.settings import Settings, SettingsError
 from cartapp.start import prepare
 
-from .accounts import EMAIL, HERE, PASSWORD, House, made
+from .accounts import EMAIL, HERE, NAME, PASSWORD, House, made
 from .conftest import ManualClock
 from .databases import DATABASES, SERVERS, without_schema
 
 pytestmark = pytest.mark.anyio
 
 SECRET = "mZ4pQ8sT1vW7yB3eH6kN9rU2xA5dG0jL_-cFiXoYqEw"
+OTHER_SPELLING, IN_ASCII = "anna@bücher.example", "anna@xn--bcher-kva.example"
 UNICODE = "Жозе 🦊 O'Brien"
 
 
@@ -87,6 +91,27 @@ def test_the_start_is_refused_while_a_server_is_behind(request: pytest.FixtureRe
         prepare(settings)
     asyncio.run(_upgrade(url))
     assert prepare(settings) == (settings, [])
+
+
+async def test_accounts_from_before_the_domain_was_mapped(database: ShopDatabase, clock: ManualClock) -> None:
+    house = House(database, clock)
+    await house.operator.add(OTHER_SPELLING, "As typed", PASSWORD)
+    await house.operator.add(EMAIL, NAME, PASSWORD)
+    former = sha256(OTHER_SPELLING.encode()).hexdigest()
+    await database.run(lambda connection: connection.execute(_rekey(OTHER_SPELLING, former)))
+    for spelling in (OTHER_SPELLING, IN_ASCII, IN_ASCII.upper()):
+        made = await house.accounts.log_in(spelling, PASSWORD, client=HERE, remember=False)
+        assert made.user.name == "As typed"
+        with pytest.raises(EmailTaken):
+            await house.accounts.register(spelling, NAME, PASSWORD, client=HERE)
+        with pytest.raises(EmailTaken):
+            await house.operator.add(spelling, NAME, PASSWORD)
+        await house.operator.disable(spelling)
+        await house.operator.enable(spelling)
+
+
+def _rekey(email: str, key: str) -> Update:
+    return update(USERS).where(USERS.c.email == email).values(email_key=key)
 
 
 async def test_users(database: ShopDatabase, clock: ManualClock) -> None:

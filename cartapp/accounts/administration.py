@@ -32,10 +32,14 @@ class UserAdministration:
         """A new user. Raises `EmailTaken` and `WeakPassword`."""
         check_new(password, words=words_of(email, name))
         kept = await self._passwords.hash(password)
+
+        def add(connection: Connection) -> User:
+            if users.one(connection, users.having_email(email)) is not None:
+                raise EmailTaken
+            return users.add(connection, email, name, kept, self._clock())
+
         try:
-            made = await self._database.run(
-                lambda connection: users.add(connection, email, name, kept, self._clock())
-            )
+            made = await self._database.run(add)
         except IntegrityError:
             raise EmailTaken from None
         events.record("registered", user=made.id, account=events.account(email))

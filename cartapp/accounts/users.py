@@ -1,14 +1,14 @@
 """The users' rows. Every function is one step of a transaction that the caller makes."""
 
 import secrets
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, false, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, false, insert, select, update
 
+from .addresses import email_key as email_key
+from .addresses import lookup_keys
 from .tables import LOGINS, REMEMBER_ME, USERS
 
 _EPOCH_OF_NEW = 1
@@ -34,11 +34,6 @@ class User:
 _COLUMNS = tuple(USERS.c[name] for name in User.__slots__)
 
 
-def email_key(email: str) -> str:
-    """Equal for addresses that differ only in capitals, or in how an accent is encoded."""
-    return sha256(unicodedata.normalize("NFC", email.strip()).lower().encode()).hexdigest()
-
-
 def add(connection: Connection, email: str, name: str, password_hash: str, now: int) -> User:
     """A new user. Raises `IntegrityError` when the address is taken."""
     made = User(secrets.token_hex(16), email.strip(), name, password_hash, _EPOCH_OF_NEW, False, now)
@@ -48,8 +43,12 @@ def add(connection: Connection, email: str, name: str, password_hash: str, now: 
 
 
 def having_email(email: str) -> Select[Any]:
-    """The query for the user with an address."""
-    return select(*_COLUMNS).where(USERS.c.email_key == email_key(email))
+    """The query for the user with an address; see `lookup_keys` for the first of several rows."""
+    keys = lookup_keys(email)
+    if len(keys) == 1:
+        return select(*_COLUMNS).where(USERS.c.email_key == keys[0])
+    order = case({key: place for place, key in enumerate(keys)}, value=USERS.c.email_key)
+    return select(*_COLUMNS).where(USERS.c.email_key.in_(keys)).order_by(order)
 
 
 def having_id(user_id: str) -> Select[Any]:

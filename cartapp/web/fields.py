@@ -5,6 +5,7 @@ is too long is never turned into an integer first.
 """
 
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,19 @@ MAX_EMAIL = 254
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _AMOUNT = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f.]+(?:\.[^@\s\x00-\x1f\x7f.]+)+")
+
+
+# What has no width and is not of the category Cf: Unicode's property Default_Ignorable_Code_Point.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
+def _has_invisible(text: str) -> bool:
+    """Whether a character controls, formats or has no width: texts that look the same may differ in it."""
+    return _IGNORABLE.search(text) is not None or any(
+        unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in text
+    )
 
 
 class Kind(ABC):
@@ -154,7 +168,7 @@ class Email(Kind):
         """The address. No pattern can tell whether it works; this one catches slips."""
         if not isinstance(value, str) or len(value) > MAX_EMAIL:
             raise ValueError
-        if value and not _EMAIL.fullmatch(value):
+        if value and (not _EMAIL.fullmatch(value) or _has_invisible(value)):
             raise ValueError
         return value
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cartapp.accounts import Accounts, LoggedIn, Recognised, User
+from cartapp.accounts.addresses import is_same
 from cartapp.session import Session, SessionEnded, SessionTooLarge
 from cartapp.session.fastapi import load_session
 
@@ -123,7 +124,7 @@ async def change_user(request: Request, changed: UserProfile) -> None:
     """Change what was sent of the user's profile, in one transaction. Raises what `Accounts` refuses with."""
     user, sent, accounts = required_user(request), changed.model_fields_set, accounts_of(request)
     name = changed.name if "name" in sent and changed.name != user.name else None
-    if "email" in sent and changed.email != user.email:
+    if "email" in sent and not is_same(changed.email, user.email):
         client, password = client_of(request), changed.current_password
         await accounts.change_email(user.id, changed.email, password, client=client, name=name)
     elif name is not None:
