@@ -15,6 +15,7 @@ from tests.surroundings import enter
 pytest_plugins = [
     "tests.evidence",
     "tests.explorer.summary",
+    "tests.quick",
     "tests.servers.firebird",
     "tests.servers.mariadb",
     "tests.servers.memcached",
