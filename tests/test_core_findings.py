@@ -42,8 +42,13 @@ def other(store: Gated, clock: ManualClock) -> Layer:
 # -- C1: conclusions from a record that another request read ------------------------------------------------
 
 
+def shop(session: Session) -> None:
+    session["lines"] = [7]
+    session["theme"] = "dark"
+
+
 async def handed_on(
-    layer: Layer, other: Layer, store: Gated, cookie: str
+    layer: Layer, other: Layer, store: Gated, cookie: str, meanwhile: Callable[[Session], None] = shop
 ) -> tuple[Session, asyncio.Task[None]]:
     """Return a loaded session, and a task that lets another commit end once the session's waits behind it.
 
@@ -67,8 +72,7 @@ async def handed_on(
     in_front = asyncio.create_task(first.save())
     await saved.wait()
     elsewhere, _ = await other.visit(cookie)
-    elsewhere["lines"] = [7]
-    elsewhere["theme"] = "dark"
+    meanwhile(elsewhere)
     await elsewhere.save()
     behind, _ = await layer.visit(cookie)
 
@@ -111,6 +115,18 @@ async def test_c1_a_change_is_not_refused_because_a_neighbour_saw_an_older_state
     await session.save()
     await released
     assert await layer.read(cookie) == {"theme": "dark", "lines": [], "first": 1}
+
+
+@pytest.mark.parametrize("change", [lambda s: s.set("theme", "light"), Session.regenerate])
+async def test_c1_a_tombstone_is_not_overlooked_because_a_neighbour_saw_the_session(
+    layer: Layer, other: Layer, store: Gated, change: Callable[[Session], None]
+) -> None:
+    cookie = await layer.begin(theme="dark", lines=[])
+    session, released = await handed_on(layer, other, store, cookie, Session.regenerate)
+    change(session)
+    with pytest.raises(SessionEnded):
+        await session.save()
+    await released
 
 
 # -- C2: tasks that share one session -----------------------------------------------------------------------

@@ -141,6 +141,28 @@ async def test_c9_a_log_in_of_another_user_takes_over_nothing(layer: Layer, stor
     assert await layer.read(lost) == {"cart": [1]}
 
 
+async def test_c9_a_log_in_takes_over_no_successor_that_is_a_guests_by_then(
+    layer: Layer, store: Gated
+) -> None:
+    cookie, current = await logged_in(layer, cart=[1])
+    again, visit = await layer.visit(cookie)
+    again.log_in("7", 2)
+    store.pause("save")
+    taking_over = asyncio.create_task(again.save())
+    await store.waiting.wait()
+    store.pausing = set()
+    clearing, _ = await layer.visit(current)
+    clearing.clear()
+    await clearing.save()
+    store.open.set()
+    await taking_over
+    assert await layer.read(str(visit.cookie())) == {}
+    guest, _ = await layer.visit(current)
+    guest["b"] = 1
+    await guest.save()  # the guest's session goes on
+    assert await layer.read(current) == {"b": 1}
+
+
 async def test_c9_a_log_in_takes_over_nothing_that_is_no_longer_current(
     store: Gated, clock: ManualClock
 ) -> None:

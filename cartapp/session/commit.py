@@ -126,6 +126,8 @@ class Commit:
         Raises `SessionEnded` when the session was ended or rotated; but a log-in goes on with what succeeds
         it, or with a new session.
         """
+        if self._own is not None and self._own.is_tombstone:
+            latest = None  # what this request read is newer than any session under this key
         record: Record | None = latest or self._own
         is_own, conflicts = latest is None, None
         while True:
@@ -142,7 +144,8 @@ class Commit:
 
     async def _base(self, record: Record | None, is_own: bool) -> Record | None:
         """Return the record to change; None for a log-in that begins a new session."""
-        if record is not None and not record.is_tombstone:
+        is_own = record is not None and self._own is not None and record.key == self._own.key
+        if record is not None and is_own and not record.is_tombstone:
             return record
         if self._changes.new_user is None or not self._changes.resuming:
             raise SessionEnded
