@@ -44,7 +44,8 @@ def from_cookie(headers: Headers) -> str | None:
 
     Of several the last counts: browsers send those of longer paths first, and ours has the path `/`.
     """
-    tag = next(reversed(cookie_values(headers.raw, COOKIE)), "")
+    value = next(reversed(cookie_values(headers.raw, COOKIE)), "")
+    tag = value[1:-1] if value.startswith('"') and value.endswith('"') else value  # RFC 6265, section 4.1.1
     return tag if is_tag(tag) else None
 
 
