@@ -219,7 +219,9 @@ class _Exchange:
         try:
             await self._visit.begin(self.session)
         except StoreUnavailable as error:
-            logger.warning("%s: no session was begun for a new visitor: %s", self._scope["path"], error)
+            logger.warning(
+                "%s: no session was begun for a new visitor: %s", quote(self._scope["path"]), error
+            )
 
     @property
     def started(self) -> bool:
