@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Needs only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test lint format messages table bench soak screenshots lock clean
+.PHONY: help run setup test test-quick lint format messages table bench soak screenshots lock clean
 
 # python3 where it will do, otherwise the newest other one that answers.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -26,8 +26,8 @@ define install
 endef
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '%-16s%s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '%-20s%s\n' "$$target" "$$text"; done
 
 run: .venv/run.stamp ## set up what the application needs and run it
 	@$(BIN)/cart serve $(ARGS)
@@ -38,6 +38,9 @@ setup: .venv/dev.stamp ## make .venv with everything for development
 test: lint ## lint, types and every test but the long ones
 	$(PYTEST) -m "not soak and not alone" -n 3 --dist loadfile --max-worker-restart=0
 	$(PYTEST) -m "alone and not soak"
+
+test-quick: lint ## lint, types and the quick part of the tests, in less than a minute
+	$(PYTEST) --quick -n 2 --dist loadfile --max-worker-restart=0
 
 lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check

@@ -14,6 +14,7 @@ from tests.surroundings import enter
 
 pytest_plugins = [
     "tests.evidence",
+    "tests.quick",
     "tests.servers.firebird",
     "tests.servers.mariadb",
     "tests.servers.memcached",

@@ -118,7 +118,7 @@ def cells_of(item: pytest.Item) -> Iterator[Cell]:
     for mark in item.iter_markers("promise"):
         if not mark.args:
             continue
-        backend = _backend_of(item) or str(mark.kwargs.get("backend"))
+        backend = backend_of(item) or str(mark.kwargs.get("backend"))
         if backend not in ROWS:
             raise pytest.UsageError(f"{item.nodeid} is marked with a promise, but of which backend?")
         for promise in mark.args:
@@ -127,7 +127,8 @@ def cells_of(item: pytest.Item) -> Iterator[Cell]:
             yield backend, promise
 
 
-def _backend_of(item: pytest.Item) -> str | None:
+def backend_of(item: pytest.Item) -> str | None:
+    """The row of the backend among a test's parameters; None if there is none."""
     callspec = getattr(item, "callspec", None)
     values = callspec.params.values() if callspec else ()
     return next((_ALIASES[value] for value in values if isinstance(value, str) and value in _ALIASES), None)

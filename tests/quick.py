@@ -1,0 +1,99 @@
+"""A pytest plugin: `--quick` runs the part of the suite that says most within a minute.
+
+It leaves out every server but one Redis, the tests marked `alone` and `soak`, and what `LEFT_OUT` names:
+tests that start the application as processes or run other programs, or that generate thousands of requests.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from .evidence import backend_of
+
+FOLDER = Path(__file__).parent
+
+LEFT_OUT = (
+    "browser",
+    "test_backends.py",
+    "test_benchmark.py",
+    "test_copy_command.py",
+    "test_database.py::test_workers_start_at_once_and_accounts_write_beside_sessions",
+    "test_evidence.py::test_a_run_writes_what_it_saw",
+    "test_file_crash.py",
+    "test_http.py::test_on_a_server",
+    "test_inspect.py::test_on_a_real_server",
+    "test_login_http.py",
+    "test_memcached_faults.py",
+    "test_memcached_servers.py",
+    "test_memcached_store.py",
+    "test_metrics.py::test_each_of_several_workers_tells_of_all",
+    "test_metrics.py::test_off_its_package_is_not_even_loaded",
+    "test_million.py",
+    "test_mongodb_faults.py",
+    "test_openapi.py",
+    "test_outages.py",
+    "test_readme.py",
+    "test_redis_failover.py",
+    "test_security_headers.py::test_on_a_server_behind_a_proxy",
+    "test_serve.py",
+    "test_start.py::test_processes_that_start_at_once_share_one_secret",
+    "test_tutorial.py",
+    "test_wheel.py",
+)
+"""Folders, files and single tests; folders and files are not even imported."""
+
+BACKENDS = {None, "cookie", "memory", "file", "database-sqlite", "redis"}
+"""The backends of quick tests; None is for a test whose parameters name no backend."""
+
+SERVERS = {
+    f"{name}_server" for name in ("valkey", "memcached", "mongodb", "postgresql", "mariadb", "firebird")
+}
+"""The fixtures of the other servers."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="run the quick part of the suite, with one Redis")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.quick:
+        return
+    if config.option.write_table:
+        raise pytest.UsageError("--write-table needs the whole suite, not --quick.")
+    if missing := [name for name in LEFT_OUT if not exists(name)]:
+        raise pytest.UsageError(f"tests/quick.py names what does not exist: {', '.join(missing)}.")
+
+
+def exists(name: str) -> bool:
+    """Whether there is such a folder, file or test."""
+    file, _, test = name.partition("::")
+    path = FOLDER / file
+    return path.exists() and (not test or f"def {test}(" in path.read_text())
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if not config.option.quick:
+        return None
+    names = ", ".join(name for name in LEFT_OUT if "::" not in name)
+    return f"quick: one Redis and no other server; not collected: {names}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_left_out = collection_path.parent == FOLDER and collection_path.name in LEFT_OUT
+    return True if config.option.quick and is_left_out else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.quick:
+        return
+    quick = [item for item in items if is_quick(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
+    items[:] = quick
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Whether a test needs neither another server nor the whole machine, and is not left out by name."""
+    name = f"{item.path.name}::{item.name.partition('[')[0]}"
+    if name in LEFT_OUT or item.get_closest_marker("soak") or item.get_closest_marker("alone"):
+        return False
+    return backend_of(item) in BACKENDS and SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
