@@ -51,6 +51,8 @@ DATA: Final = (
     .with_variant(mssql.VARBINARY("max"), "mssql")  # type: ignore[no-untyped-call]
 )
 
+_A_YEAR: Final = 31_536_000  # seconds; asyncmy takes nothing longer, and no zero
+
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
 
@@ -89,8 +91,13 @@ class Dialect(ABC):
         """Arguments for `create_engine`."""
         return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True, "pool_recycle": 1800}
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the driver works on the event loop, where `runners.Tasks` bounds what it does."""
+        return bool(self.url.get_dialect().is_async)
+
     def connect_args(self) -> dict[str, Any]:
-        """Arguments for the driver's `connect`."""
+        """Arguments for the driver's `connect`. A timer of its own is only for a driver that is not async."""
         return {}
 
     def adapt(self, engine: Engine) -> None:
@@ -229,8 +236,8 @@ class PostgreSQL(Dialect):
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
         if self.url.drivername.endswith("+asyncpg"):
-            return {"timeout": self.timeout}
-        return {"connect_timeout": ceil(self.timeout)}
+            return {"timeout": None}
+        return {"connect_timeout": 0 if self.is_async else ceil(self.timeout)}
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the SQLSTATE."""
@@ -249,7 +256,8 @@ class MySQL(Dialect):
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`; the default is to wait 50 seconds for a lock."""
         lock_wait = f"SET SESSION innodb_lock_wait_timeout={ceil(self.timeout / 2)}"
-        return {"connect_timeout": ceil(self.timeout), "charset": "utf8mb4", "init_command": lock_wait}
+        connect_timeout = _A_YEAR if self.is_async else ceil(self.timeout)
+        return {"connect_timeout": connect_timeout, "charset": "utf8mb4", "init_command": lock_wait}
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the server's error number."""
