@@ -5,8 +5,7 @@ The migrations are Alembic's, in `migrations/`. Sessions in a database make thei
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from .database import open_database
 from .resources import folder
 from .session.errors import StoreUnavailable, UnusableURL
 from .session.stores.engine import Database
+from .session.stores.timeouts import SharedTimeout
 from .settings import Settings
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ class ShopDatabase:
         url = database.dialect.url
         self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
         """Where an embedded database is; None for a server's."""
-        self._timeout = timeout
+        self._calls = SharedTimeout(timeout)
         self._seed = seed
         self._is_ready = False
         self._preparing = asyncio.Lock()
@@ -130,14 +130,12 @@ class ShopDatabase:
     async def fetch(self, statement: Executable) -> Sequence[Row[Any]]:
         """All rows of one query."""
         await self._ready()
-        async with self._bounded():
-            return await self._database.fetch(statement)
+        return await self._bounded(self._database.fetch(statement))
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Several statements in one transaction; see `Database.run`."""
         await self._ready()
-        async with self._bounded():
-            return await self._database.run(work)
+        return await self._bounded(self._database.run(work))
 
     async def prepare(self) -> None:
         """See to the schema, once. Raises `SchemaOutdated`, and `StoreUnavailable`."""
@@ -150,8 +148,7 @@ class ShopDatabase:
 
     async def revision(self) -> str | None:
         """The revision that the database is at."""
-        async with self._bounded():
-            return await self._database.run(current)
+        return await self._bounded(self._database.run(current))
 
     async def ping(self) -> None:
         """One round trip. Raises `StoreUnavailable`, also for a schema that is behind."""
@@ -177,8 +174,9 @@ class ShopDatabase:
         wanted = await asyncio.to_thread(head)  # which reads the migrations, and asks no database
         # A file is made by the first look at it, which a busy disk may take its time for.
         is_made = self.file is not None and not self.file.exists()
-        async with self._bounded(_MADE_WITHIN if is_made else self._timeout):
-            found = await self._database.run(current, patient=is_made)
+        found = await self._bounded(
+            self._database.run(current, patient=is_made), _MADE_WITHIN if is_made else None
+        )
         if found != wanted:
             if self.file is None:
                 raise SchemaOutdated(found, wanted)
@@ -187,14 +185,14 @@ class ShopDatabase:
         if self._seed is not None:
             await self._database.run(self._seed, patient=is_made)
 
-    @asynccontextmanager
-    async def _bounded(self, seconds: float | None = None) -> AsyncIterator[None]:
-        seconds = seconds or self._timeout
+    async def _bounded(self, call: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
+        calls = self._calls if seconds is None else SharedTimeout(seconds)
         try:
-            async with asyncio.timeout(seconds):
-                yield
+            return await calls.wait_for(call)
         except TimeoutError as error:
-            raise DatabaseUnavailable(f"The database did not answer within {seconds:g} seconds.") from error
+            raise DatabaseUnavailable(
+                f"The database did not answer within {calls.seconds:g} seconds."
+            ) from error
         except UnusableURL:
             raise  # the start refuses such a setting
         except StoreUnavailable as error:

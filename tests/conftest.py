@@ -54,6 +54,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+ON_BOTH_LOOPS = pytest.mark.parametrize(
+    "anyio_backend",
+    [
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ],
+)
+"""For what depends on the order in which an event loop runs timers and reads sockets."""
+
+
 class ManualClock:
     """A clock that stands still until a test moves it. Calling it gives milliseconds since 1970."""
 

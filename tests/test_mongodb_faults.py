@@ -159,6 +159,18 @@ async def test_answers_that_come_late(behind: Store, proxy: Proxy, record: Recor
     assert await load is not None
 
 
+async def test_connections_that_hang_for_good_are_given_up(
+    cut_off: Store, proxy: Proxy, record: Record
+) -> None:
+    await cut_off.create(record)
+    await asyncio.gather(*(cut_off.load(record.key) for _ in range(50)))
+    proxy.answers_for(0, hang=True)
+    stuck = await asyncio.gather(*(cut_off.load(record.key) for _ in range(10)), return_exceptions=True)
+    assert {type(answer) for answer in stuck} == {StoreUnavailable}
+    proxy.forget()
+    assert await cut_off.load(record.key) is not None
+
+
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:
     await cancel_amid_answers(behind, proxy, (0, 100, 5000))
 

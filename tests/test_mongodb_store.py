@@ -95,10 +95,10 @@ def test_what_the_driver_is_told() -> None:
     assert isinstance(store, MongoStore)
     options = store._client.options
     assert options.pool_options.max_pool_size == 7
-    assert options.pool_options.wait_queue_timeout == 1.5
-    assert options.pool_options.connect_timeout == 1.5
-    assert options.pool_options.socket_timeout == 1.5
-    assert options.server_selection_timeout == 1.5
+    assert options.pool_options.wait_queue_timeout == 4.5  # longer than our timer
+    assert options.pool_options.connect_timeout == 4.5
+    assert options.pool_options.socket_timeout == 4.5
+    assert options.server_selection_timeout == 4.5
     assert options.write_concern.document == {"w": "majority", "wtimeout": 1500}
 
 

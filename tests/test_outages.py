@@ -33,6 +33,8 @@ from .shoppers import Crowd, Keeps, crowd
 
 pytestmark = pytest.mark.anyio
 
+STOPPED = 4.5  # seconds
+
 ON_DISK = ("appendonly yes", "appendfsync always", AT_ONCE)
 
 
@@ -206,6 +208,24 @@ async def test_a_process_killed_under_load(shop: Shop) -> None:
             worker = (await asyncio.to_thread(shop.server.children, "spawn_main"))[0]
             os.kill(worker, signal.SIGKILL)
         await everybody.more(everybody.answered, 100)
+
+
+@pytest.mark.parametrize("place", WITH_SERVER, indirect=True)
+async def test_a_process_stopped_while_its_server_answers(tmp_path: Path, place: Place) -> None:
+    """Longer than the timeout, with requests under way: that is no outage."""
+    server = place.server
+    assert server is not None
+    settings = {**place.settings, "CART_SESSION_TIMEOUT": str(STOPPED - 0.5)}
+    with running_shop(tmp_path, settings, workers=1) as shop:
+        async with crowd(shop, keeps="all") as everybody:
+            await everybody.more(everybody.answered, 100)
+            await asyncio.to_thread(server.pause)
+            await asyncio.to_thread(shop.server.pause)  # takes so long that every shopper waits by then
+            await asyncio.to_thread(server.resume)
+            await asyncio.sleep(STOPPED)
+            await asyncio.to_thread(shop.server.resume)
+            await everybody.more(everybody.answered, 100)
+        assert everybody.refused() == 0
 
 
 async def answered_by_each(everybody: Crowd) -> None:

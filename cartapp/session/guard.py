@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from .errors import StoreUnavailable
 from .record import Record, Seen, Version
 from .stores.base import Store
-from .stores.patience import Patience
+from .stores.timeouts import SharedTimeout
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -32,8 +32,7 @@ class GuardedStore:
     ) -> None:
         self.store = store
         self.name = store.name
-        self._timeout = timeout
-        self._patience = Patience(timeout)
+        self._calls = SharedTimeout(timeout)
         self._on_change = on_change
         self._open_until: float | None = None  # event loop time of the next probe; None: calls go through
         self._probing = False
@@ -87,11 +86,11 @@ class GuardedStore:
 
     async def _bounded(self, answer: Answer[T]) -> T:
         try:
-            return await self._patience.wait_for(answer)
+            return await self._calls.wait_for(answer)
         except TimeoutError as error:
             self._set(asyncio.get_running_loop().time() + _PROBE_EVERY)
             raise StoreUnavailable(
-                f"The {self.name} store did not answer within {self._timeout:g} seconds."
+                f"The {self.name} store did not answer within {self._calls.seconds:g} seconds."
             ) from error
 
     def _set(self, open_until: float | None) -> None:

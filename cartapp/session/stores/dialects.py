@@ -52,6 +52,8 @@ DATA: Final = (
     .with_variant(mssql.VARBINARY("max"), "mssql")  # type: ignore[no-untyped-call]
 )
 
+_A_YEAR: Final = 31_536_000  # seconds; asyncmy takes nothing longer, and no zero
+
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
 
@@ -90,8 +92,13 @@ class Dialect(ABC):
         """Arguments for `create_engine`."""
         return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True, "pool_recycle": 1800}
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the driver works on the event loop, where `runners.Tasks` bounds what it does."""
+        return bool(self.url.get_dialect().is_async)
+
     def connect_args(self) -> dict[str, Any]:
-        """Arguments for the driver's `connect`."""
+        """Arguments for the driver's `connect`. A timer of its own is only for a driver that is not async."""
         return {}
 
     def adapt(self, engine: Engine) -> None:
@@ -230,8 +237,8 @@ class PostgreSQL(Dialect):
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
         if self.url.drivername.endswith("+asyncpg"):
-            return {"timeout": self.timeout}
-        return {"connect_timeout": ceil(self.timeout)}
+            return {"timeout": None}
+        return {"connect_timeout": 0 if self.is_async else ceil(self.timeout)}
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the SQLSTATE."""
@@ -262,7 +269,8 @@ class MySQL(Dialect):
         variables = {**self.pinned, "innodb_lock_wait_timeout": ceil(self.timeout / 2)}
         # Run by the driver itself, before SQLAlchemy looks at the connection's mode.
         command = "SET SESSION " + ", ".join(f"{name}={value}" for name, value in variables.items())
-        return {"connect_timeout": ceil(self.timeout), "charset": "utf8mb4", "init_command": command}
+        connect_timeout = _A_YEAR if self.is_async else ceil(self.timeout)
+        return {"connect_timeout": connect_timeout, "charset": "utf8mb4", "init_command": command}
 
     def adapt(self, engine: Engine) -> None:
         """See `Dialect.adapt`: what is pinned may still change, as when a proxy resets a connection."""

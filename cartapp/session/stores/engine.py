@@ -17,9 +17,9 @@ from sqlalchemy.sql.base import Executable
 from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable, UnusableURL
 from .dialects import Dialect, dialect_of
 from .embedded import Embedded
-from .patience import Patience
 from .plain import PlainStatements
 from .runners import Runner, Tasks, Threads, Work
+from .timeouts import SharedTimeout
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Database:
         self.dialect = dialect_of(url, timeout)
         self._timeout = timeout
         self._pool_size = pool_size
-        self._patience = Patience(_LAST_RESORT)
+        self._last_resort = SharedTimeout(_LAST_RESORT)
         self._plain = PlainStatements()
         self._runner = _runner(self.dialect, pool_size)
 
@@ -131,14 +131,15 @@ class Database:
             progress = _Progress()
             try:
                 work = attempt(progress)
-                return await (work if patient else self._patience.wait_for(work))
+                return await (work if patient else self._last_resort.wait_for(work))
             except IntegrityError:
                 raise
             except (DBAPIError, PoolTimeout, OSError) as error:
                 if (cause := _cause(error)) is not None and self.dialect.duplicate(cause):
                     raise IntegrityError(None, None, cause) from error
                 pause = random.uniform(0, min(0.005 * 2**number, _LONGEST_PAUSE))  # noqa: S311
-                late = asyncio.get_running_loop().time() + pause > deadline
+                # The first attempt may have been late because the event loop was blocked meanwhile.
+                late = number > 1 and asyncio.get_running_loop().time() + pause > deadline
                 lost = isinstance(error, DBAPIError) and error.connection_invalidated
                 may_try_again = self._is_transient(error) or (lost and not was_lost and not progress.commits)
                 if late or number == _ATTEMPTS or not may_try_again:
@@ -193,11 +194,11 @@ def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
         "hide_parameters": True,  # they would bring sessions into tracebacks
         **dialect.engine_options,
     }
-    if dialect.url.get_dialect().is_async:
+    if dialect.is_async:
         from sqlalchemy.ext.asyncio import create_async_engine
 
         asynchronous = create_async_engine(
-            dialect.url, **options, pool_size=pool_size, max_overflow=0, pool_timeout=dialect.timeout
+            dialect.url, **options, pool_size=pool_size, max_overflow=0, pool_timeout=None
         )
         _set_up(asynchronous.sync_engine, dialect)
         return Tasks(asynchronous, dialect)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from .timeouts import SharedTimeout
+
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
@@ -60,7 +62,7 @@ class Gatherer(Generic[C]):
         self._send = send
         self._most = most
         self._at_once = at_once
-        self._timeout = timeout
+        self._timeout = SharedTimeout(timeout)
         self._waiting: deque[_Asked[C]] = deque()
         self._batches: set[asyncio.Task[None]] = set()
         self._next_start: asyncio.Handle | None = None
@@ -106,10 +108,8 @@ class Gatherer(Generic[C]):
     async def _run(self, batch: list[_Asked[C]]) -> None:
         unanswered = iter(batch)
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._send(
-                    [asked.command for asked in batch], lambda answer: next(unanswered).settle(answer)
-                )
+            commands = [asked.command for asked in batch]
+            await self._timeout.wait_for(self._send(commands, lambda answer: next(unanswered).settle(answer)))
         except Exception as error:  # noqa: BLE001 - the answer of each caller, who knows what it means
             for asked in unanswered:
                 asked.settle(error)

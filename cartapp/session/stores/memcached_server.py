@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import StoreNotSupported, StoreUnavailable
 from .gather import Closed, Gatherer
+from .timeouts import SharedTimeout
 
 _MOST: Final = 50  # commands of one batch
 _DUMPED: Final = 1 << 20  # bytes of a dump that are read at a time
@@ -52,6 +53,7 @@ class MemcachedServer:
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._host, self._port = host, port
         self._timeout = timeout
+        self._limit = SharedTimeout(timeout)
         self._idle: list[tuple[StreamReader, StreamWriter]] = []
         self._gatherer = Gatherer(self._send, most=_MOST, at_once=pool_size, timeout=timeout)
         self._silent_until = 0.0  # event loop time; 0.0 while it answers
@@ -59,11 +61,13 @@ class MemcachedServer:
     async def ask(self, command: bytes) -> Answer:
         """Send a command, with its data, and return the answer. Raises `StoreUnavailable`."""
         with self._explained():
-            async with asyncio.timeout(self._timeout):
-                answer = await self._gatherer.ask(command)
+            answer = await self._limit.wait_for(self._answered(command))
             if isinstance(answer, Answer):
                 return answer
             raise answer if isinstance(answer, Exception) else TypeError(answer)
+
+    async def _answered(self, command: bytes) -> object:
+        return await self._gatherer.ask(command)
 
     async def keys(self, pick: Callable[[bytes], bytes]) -> bytes:
         """What `pick` makes of each key that it holds, all joined.
@@ -73,8 +77,7 @@ class MemcachedServer:
         """
         picked = bytearray()
         with self._explained():
-            async with asyncio.timeout(self._timeout):
-                reader, writer, last = await self._begin_dump()
+            reader, writer, last = await self._limit.wait_for(self._begin_dump())
             try:
                 rest = last
                 while last.startswith(_LISTED):
@@ -82,8 +85,7 @@ class MemcachedServer:
                     picked += b"".join(pick(_key(line)) for line in lines if line.startswith(_LISTED))
                     last = lines[-1] if lines else last
                     if last.startswith(_LISTED):
-                        async with asyncio.timeout(self._timeout):
-                            rest += await _some(reader)
+                        rest += await self._limit.wait_for(_some(reader))
             finally:
                 writer.transport.abort()
         if last.strip() != b"END":

@@ -4,25 +4,22 @@ A record is one document, with the key as its `_id`. Every change is one update 
 version, which MongoDB does atomically on the document; none of them inserts.
 """
 
-import asyncio
 import logging
-import warnings
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from pymongo import AsyncMongoClient, ReadPreference
+from pymongo import ReadPreference
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from ..errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
+from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Clock, Record, Seen, Summary, Version, new_version, now
 from .mongodb_errors import Failure, reason_of
+from .mongodb_operations import Operations
 from .mongodb_url import Address
-
-T = TypeVar("T")
 
 logger = logging.getLogger("cartapp.session")
 
@@ -59,13 +56,13 @@ class MongoStore:
     ) -> None:
         self._address = address
         self._clock = clock
-        self._client = _client(address, round(timeout * 1000), pool_size)
+        self._operations = Operations(address, timeout, pool_size)
+        self._run, self._client = self._operations.run, self._operations.client
         options = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_MS)
         self._sessions: AsyncCollection[dict[str, Any]] = self._client[address.database].get_collection(
             address.collection, codec_options=options, read_preference=ReadPreference.PRIMARY
         )
         self._has_indexes = False
-        self._running: set[asyncio.Task[Any]] = set()
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -76,10 +73,10 @@ class MongoStore:
         document = {"_id": record.key, **_document(record, version)}
         with self._explained():
             try:
-                await self._whole(self._sessions.insert_one(document))
+                await self._run(self._sessions.insert_one(document))
             except DuplicateKeyError:
                 expired = {"_id": record.key, "expires": {"$lte": self._now()}}
-                replaced = await self._whole(self._sessions.replace_one(expired, document))
+                replaced = await self._run(self._sessions.replace_one(expired, document))
                 return version if replaced.matched_count else None
         return version
 
@@ -88,7 +85,7 @@ class MongoStore:
         # So, and not with `$gt`, which would not find a document whose expiry is no date.
         live = {"_id": key, "expires": {"$not": {"$lte": self._now()}}}
         with self._explained():
-            document = await self._whole(self._sessions.find_one(live))
+            document = await self._run(self._sessions.find_one(live))
         return None if document is None else _record(document)
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
@@ -108,18 +105,16 @@ class MongoStore:
         if expected is not None:
             document |= {"version": expected.version, "last_used": DatetimeMS(expected.last_used)}
         with self._explained():
-            return (await self._whole(self._sessions.delete_one(document))).deleted_count > 0
+            return (await self._run(self._sessions.delete_one(document))).deleted_count > 0
 
     async def ping(self) -> None:
         """See `Store.ping`."""
         with self._explained():
-            await self._whole(self._client.admin.command("ping"))
+            await self._run(self._client.admin.command("ping"))
 
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._client.close()
-        if self._running:
-            await asyncio.wait(self._running)
+        await self._operations.close()
 
     # -- listing and purging ------------------------------------------------------------------------------
 
@@ -142,23 +137,23 @@ class MongoStore:
         removed = 0
         with self._explained():
             while True:
-                found = await self._whole(self._sessions.find(expired, {"_id": 1}, limit=_BATCH).to_list())
+                found = await self._run(self._sessions.find(expired, {"_id": 1}, limit=_BATCH).to_list())
                 if not found:
                     return removed
                 these = {"_id": {"$in": [document["_id"] for document in found]}, **expired}
-                removed += (await self._whole(self._sessions.delete_many(these))).deleted_count
+                removed += (await self._run(self._sessions.delete_many(these))).deleted_count
 
     async def count_expired(self, now: int) -> int:
         """See `Countable.count_expired`."""
         with self._explained():
-            return await self._whole(self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}}))
+            return await self._run(self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}}))
 
     # -- inside -------------------------------------------------------------------------------------------
 
     async def _update(self, key: str, expected: Version, changes: Mapping[str, Any]) -> bool:
         live = {"_id": key, "version": expected, "expires": {"$gt": self._now()}}
         with self._explained():
-            return (await self._whole(self._sessions.update_one(live, {"$set": changes}))).matched_count > 0
+            return (await self._run(self._sessions.update_one(live, {"$set": changes}))).matched_count > 0
 
     async def _make_indexes(self) -> None:
         """Make them when this process stores its first record; elsewhere they may be there already."""
@@ -180,7 +175,7 @@ class MongoStore:
         """Returns why the server refuses that, if it does: it can be used without."""
         with self._explained():
             try:
-                await self._whole(self._sessions.create_index(field, **options))
+                await self._run(self._sessions.create_index(field, **options))
             except OperationFailure as error:
                 return reason_of(error)
         return None
@@ -188,55 +183,17 @@ class MongoStore:
     def _now(self) -> DatetimeMS:
         return DatetimeMS(self._clock())
 
-    async def _whole(self, operation: Coroutine[Any, Any, T]) -> T:
-        """What the driver answers.
-
-        When nobody waits for that any more, the operation still goes on until the driver's own time-outs end
-        it: cancelled at the wrong moment it would leave the lock of the driver's pool held for good.
-        """
-        task = asyncio.create_task(operation)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever still waits has it; nobody else shall hear of it
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn what went wrong into `StoreUnavailable`."""
         try:
             yield
         except Failure as error:
+            late = isinstance(error, TimeoutError)
+            reason = self._operations.why_late() if late else reason_of(error)
             raise StoreUnavailable(
-                f"The mongodb store at {self._address} cannot be used: {reason_of(error)}."
+                f"The mongodb store at {self._address} cannot be used: {reason}."
             ) from error
-
-
-def _client(address: Address, timeout: int, pool_size: int) -> AsyncMongoClient[dict[str, Any]]:
-    """A client, not yet connected, with what the URL leaves open; `timeout` is in milliseconds."""
-    defaults: dict[str, Any] = {
-        "appName": "cartapp",
-        "connectTimeoutMS": timeout,
-        "maxPoolSize": pool_size,
-        "serverSelectionTimeoutMS": timeout,
-        "socketTimeoutMS": timeout,
-        "w": "majority",
-        "waitQueueTimeoutMS": timeout,
-        "wTimeoutMS": timeout,
-    }
-    given = {name: value for name, value in defaults.items() if name.lower() not in address.options}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # for one, an option that the driver does not know
-            return AsyncMongoClient(address.uri, connect=False, **given)
-    except (ConfigurationError, ValueError, TypeError, UserWarning) as error:
-        reason = str(error).partition(". ")[0].rstrip(".")
-        raise InvalidStoreURL(
-            f"The URL of the mongodb store at {address} cannot be used: {reason}."
-        ) from None
 
 
 def _document(record: Record, version: int) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from typing import Final
 from bson.errors import BSONError
 from pymongo import errors as driver
 
+NO_ANSWER: Final = "it did not answer in time"
+
 # The first that fits counts, so the special ones stand before those they derive from.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (driver.WaitQueueTimeoutError, "all connections are in use"),
-    (driver.NetworkTimeout, "it did not answer in time"),
-    (driver.ExecutionTimeout, "it did not answer in time"),
+    (driver.NetworkTimeout, NO_ANSWER),
+    (driver.ExecutionTimeout, NO_ANSWER),
     (driver.WTimeoutError, "a write was not confirmed by a majority in time"),
     (driver.NotPrimaryError, "it has no primary at the moment"),
     (driver.DocumentTooLarge, "the session is larger than a document may be"),

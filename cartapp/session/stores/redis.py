@@ -34,6 +34,7 @@ from .gather import Gatherer
 from .redis_errors import reason_of
 from .redis_link import Command, Link, Place, link_to
 from .redis_url import Address
+from .timeouts import SharedTimeout
 
 logger = logging.getLogger("cartapp.session")
 
@@ -103,6 +104,7 @@ class RedisStore:
         self._prefix = address.prefix.encode()
         self._clock = clock
         self._timeout = timeout
+        self._limit = SharedTimeout(timeout)
         self._pool_size = pool_size
         self._connected: tuple[Link, Gatherer[Command]] | None = None
 
@@ -152,8 +154,8 @@ class RedisStore:
             link, gatherer = self._connected
             self._connected = None
             await gatherer.close()
-            with suppress(RedisError):  # a server that hangs holds nobody up
-                await link.close()
+            with suppress(RedisError, TimeoutError):  # a server that hangs holds nobody up
+                await self._limit.wait_for(link.close())
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -256,8 +258,7 @@ class RedisStore:
 
     async def _places(self) -> Sequence[Place]:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._connection()[0].places()
+            return await self._limit.wait_for(self._connection()[0].places())
         except Exception as error:
             raise self._unavailable(error) from error
 

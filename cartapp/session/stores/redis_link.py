@@ -18,6 +18,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError, SlotNotCoveredError
 
+from .redis_timed import TimedConnection, TimedSSLConnection
 from .redis_url import Address
 
 Place = ClusterNode | None
@@ -56,7 +57,7 @@ def link_to(address: Address, *, timeout: float, pool_size: int) -> Link:
         return ClusterLink(address, timeout, pool_size)
     if address.kind == "sentinel":
         return _sentinel_link(address, timeout, pool_size)
-    options = {**_options(address, timeout), "db": address.database}
+    options = {**_options(address), "db": address.database}
     if address.kind == "unix":
         return PoolLink(ConnectionPool(UnixDomainSocketConnection, pool_size, path=address.path, **options))
     host, port = address.hosts[0]
@@ -64,12 +65,13 @@ def link_to(address: Address, *, timeout: float, pool_size: int) -> Link:
     return PoolLink(ConnectionPool(kind, pool_size, host=host, port=port, **options))
 
 
-def _options(address: Address, timeout: float) -> dict[str, Any]:
+def _options(address: Address) -> dict[str, Any]:
     """Arguments of every connection. RESP2 needs no greeting and is all that strings and lists ask for."""
     return {
         "protocol": 2,
-        "socket_connect_timeout": timeout,
-        "socket_timeout": None,  # whoever waits for an answer bounds that
+        # The caller bounds each step: redis-py's timers would take a pause of the event loop for an outage.
+        "socket_connect_timeout": None,
+        "socket_timeout": None,
         # The kernel notices a peer that has gone without a word.
         **({} if address.kind == "unix" else {"socket_keepalive": True}),
         **address.login,
@@ -79,20 +81,20 @@ def _options(address: Address, timeout: float) -> dict[str, Any]:
 
 def _sentinel_link(address: Address, timeout: float, pool_size: int) -> "PoolLink":
     # The sentinels are asked one after the other: one that hangs must leave time for the next.
-    patience = timeout / (len(address.hosts) + 1)
-    tls = {} if address.tls is None else {"ssl": True, **address.tls}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        address.hosts,
-        sentinel_kwargs={
-            "protocol": 2,
-            "socket_connect_timeout": patience,
-            "socket_timeout": patience,
-            "retry": Retry(NoBackoff(), 0),
-            **address.sentinel_login,
-            **tls,
-        },
-    )
-    options = {**_options(address, timeout), "db": address.database, **tls}
+    asking: dict[str, Any] = {
+        "protocol": 2,
+        "socket_timeout": timeout / (len(address.hosts) + 1),
+        "retry": Retry(NoBackoff(), 0),
+        **address.sentinel_login,
+        **(address.tls or {}),
+    }
+    kind = TimedConnection if address.tls is None else TimedSSLConnection
+    pools = [ConnectionPool(kind, host=host, port=port, **asking) for host, port in address.hosts]
+    sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+    sentinel.sentinels = [Redis.from_pool(pool) for pool in pools]
+    options = {**_options(address), "db": address.database}
+    if address.tls is not None:
+        options |= {"ssl": True, **address.tls}
     pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
         address.master, sentinel, max_connections=pool_size, **options
     )
@@ -147,7 +149,7 @@ class ClusterLink:
     def __init__(self, address: Address, timeout: float, pool_size: int) -> None:
         # Half of it: a node that hangs must leave time to ask another one who has its keys now, and must not
         # look like a cluster that hangs, since the others go on.
-        options = {**_options(address, timeout / 2), "socket_timeout": timeout / 2}
+        options = {**_options(address), "socket_timeout": timeout / 2}
         if address.tls is not None:
             options["ssl"] = True
         self._client = RedisCluster(
@@ -160,6 +162,11 @@ class ClusterLink:
             max_connections=2 * pool_size,  # one that is being given up counts until it is closed
             **options,
         )
+        # It has no argument for the kind of connections.
+        kind = TimedConnection if address.tls is None else TimedSSLConnection
+        self._client.get_connection_kwargs()["connection_class"] = kind
+        for node in self._client.nodes_manager.startup_nodes.values():
+            node.connection_class = kind
 
     async def send(self, commands: Sequence[Command], answered: Callable[[object], None]) -> None:
         """See `Link.send`."""

@@ -7,6 +7,7 @@ cancelled leaves at once, and its connection is given back, or thrown away, behi
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from threading import Lock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # needs greenlet, which comes with the asynchronous drivers
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .dialects import Dialect
+from .timeouts import SharedTimeout
 
 T = TypeVar("T")
 
@@ -127,6 +129,7 @@ class Tasks:
     def __init__(self, engine: "AsyncEngine", dialect: Dialect) -> None:
         self._engine = engine
         self._dialect = dialect
+        self._connecting = SharedTimeout(dialect.timeout)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Work[T], *, writes: bool, brief: bool) -> T:
@@ -151,14 +154,16 @@ class Tasks:
 
     async def _disposed(self, patience: float) -> bool:
         try:
-            async with asyncio.timeout(patience):
-                await self._engine.dispose()
+            await SharedTimeout(patience).wait_for(self._engine.dispose())
         except TimeoutError:
             return False
         return True
 
     async def _run(self, work: Work[T]) -> T:
-        async with self._engine.connect() as connection:
+        async with AsyncExitStack() as stack:
+            # For a place in the pool as well as for a new connection: the timers of both are off.
+            connecting = stack.enter_async_context(self._engine.connect())
+            connection = await self._connecting.wait_for(connecting)
             return await connection.run_sync(work)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

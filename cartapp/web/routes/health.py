@@ -1,11 +1,10 @@
 """Whether the process is alive, and whether it can serve."""
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from cartapp.session import StoreUnavailable
+from cartapp.session.stores.timeouts import SharedTimeout
 
 from ..answers import JSONAnswer
 from ..errors import error_response, logger
@@ -31,8 +30,7 @@ async def ready(request: Request) -> Response:
     }
     for name, ping in parts.items():
         try:
-            async with asyncio.timeout(settings.session_timeout):
-                await ping()
+            await SharedTimeout(settings.session_timeout).wait_for(ping())
         except (StoreUnavailable, TimeoutError) as error:
             logger.warning("Not ready: %s gave no answer: %r", name, error)
             sentence = f"Not ready: {name} cannot be reached"
