@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from random import getstate, setstate
 
 from .check import is_explained
@@ -12,22 +13,30 @@ from .report import describe
 from .run import StoreMaker, memory_store
 from .scenario import Scenario, prepare
 from .search import Schedule, replay, schedules
-from .shortest import shorten
+from .shortest import runs, shorten
+
+_LIMIT = 5_000
+"""Schedules of one scenario. With more, these and all with few changes between requests are explored."""
 
 
 @dataclass
 class Tally:
-    """What has been explored. `violations` has a description for each scenario with a run that fails."""
+    """What has been explored.
+
+    `bounded` counts the scenarios that were too large to go through (see `_LIMIT`), and `violations` has a
+    description for each scenario with a run that fails.
+    """
 
     scenarios: int = 0
     schedules: int = 0
     histories: int = 0
+    bounded: int = 0
     violations: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
             f"{self.scenarios} scenarios, {self.schedules} schedules, {self.histories} different histories, "
-            f"{len(self.violations)} scenarios with a violation"
+            f"{self.bounded} scenarios bounded, {len(self.violations)} with a violation"
         )
 
 
@@ -54,7 +63,7 @@ def _explore(scenario: Scenario, make_store: StoreMaker, tally: Tally) -> None:
         return verdicts[history]
 
     tally.scenarios += 1
-    for schedule, history in schedules(scenario, make_store):
+    for schedule, history in _runs(scenario, make_store, tally):
         tally.schedules += 1
         if fails(history):
             shortest = shorten(scenario, schedule, fails, make_store)
@@ -62,6 +71,15 @@ def _explore(scenario: Scenario, make_store: StoreMaker, tally: Tally) -> None:
             tally.violations.append(describe(run, observe(run), allowed=False))
             break
     tally.histories += len(verdicts)
+
+
+def _runs(scenario: Scenario, make_store: StoreMaker, tally: Tally) -> Iterator[tuple[Schedule, History]]:
+    yield from islice(everything := schedules(scenario, make_store), _LIMIT)
+    if next(everything, None) is None:
+        return
+    tally.bounded += 1
+    for run in runs(scenario, len(scenario.requests), make_store):
+        yield run.schedule, observe(run)
 
 
 def run_schedule(scenario: Scenario, schedule: Schedule) -> tuple[bool, str]:
