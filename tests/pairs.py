@@ -1,18 +1,24 @@
 """Two stores between which sessions are copied, each with visitors of its own."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 import pytest
 
-from cartapp.session.record import Clock, Record, key_of
+from cartapp.session.record import Clock, Record, Seen, Version, key_of
 from cartapp.session.sessions import Sessions
 from cartapp.session.stores.base import Listable
+from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.transfer import Copied, copy_sessions
 
 from .conftest import ManualClock
 from .layer import Layer
 from .stores import STORES, Open
+
+T = TypeVar("T")
 
 PAIRS = [
     "memory-memory",
@@ -159,3 +165,48 @@ class Crowd:
             assert await self.target.read(cookie) == {"n": number}
         for cookie, number in self.moved.items():
             assert (await self.target.read(cookie))["m"] == number
+
+
+class Killed(Exception):
+    pass
+
+
+@dataclass
+class Process:
+    """The calls of one copying process; it dies at one of them, before or after that is carried out."""
+
+    dies_at: int = -1
+    afterwards: bool = False
+    calls: int = 0
+    dead: bool = False
+
+    async def call(self, operation: Callable[[], Awaitable[T]]) -> T:
+        self.calls += 1
+        if self.calls == self.dies_at and self.afterwards:
+            await operation()
+        self.dead = self.dead or self.calls == self.dies_at
+        if self.dead:
+            raise Killed
+        await asyncio.sleep(0)
+        return await operation()
+
+
+class Watched(MemoryStore):
+    """What a process sees of a memory store that others use as well."""
+
+    def __init__(self, store: MemoryStore, process: Process) -> None:
+        super().__init__(clock=store._clock)
+        self._records = store._records
+        self._process = process
+
+    async def create(self, record: Record) -> Version | None:
+        return await self._process.call(lambda: MemoryStore.create(self, record))
+
+    async def load(self, key: str) -> Record | None:
+        return await self._process.call(lambda: MemoryStore.load(self, key))
+
+    async def save(self, record: Record, *, expected: Version) -> Version | None:
+        return await self._process.call(lambda: MemoryStore.save(self, record, expected=expected))
+
+    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
+        return await self._process.call(lambda: MemoryStore.delete(self, key, expected=expected))

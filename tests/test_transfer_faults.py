@@ -1,14 +1,11 @@
 """Copying that is killed, that two processes do, or that meets damage in either store."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from secrets import token_urlsafe
-from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +14,7 @@ from sqlalchemy import update
 from cartapp.session.errors import StoreNotSupported, StoreUnavailable, UnreadableRecord
 from cartapp.session.keys import KeyRing
 from cartapp.session.ledger import chunk_of, reservation_of
-from cartapp.session.record import PLACEHOLDER, Record, Seen, Summary, Version, key_of
+from cartapp.session.record import PLACEHOLDER, Record, Summary, Version, key_of
 from cartapp.session.stores.cookie import NoStore
 from cartapp.session.stores.encrypted import EncryptedStore
 from cartapp.session.stores.engine import Database
@@ -27,12 +24,10 @@ from cartapp.session.stores.sql import TABLE, SqlStore
 from cartapp.session.transfer import Copied, copy_sessions
 from tests.conftest import ManualClock
 from tests.layer import Layer
-from tests.pairs import Crowd, Pair, change, end, is_live, listed, look, record_of, rotate
+from tests.pairs import Killed, Pair, Process, Watched, change, end, is_live, listed, look, record_of, rotate
 from tests.stores import HOUR, file_of, make_record
 
 pytestmark = pytest.mark.anyio
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -41,51 +36,6 @@ def pair(clock: ManualClock) -> Pair:
 
 
 # -- killed -----------------------------------------------------------------------------------------------
-
-
-class Killed(Exception):
-    pass
-
-
-@dataclass
-class Process:
-    """The calls of one copying process; it dies at one of them, before or after that is carried out."""
-
-    dies_at: int = -1
-    afterwards: bool = False
-    calls: int = 0
-    dead: bool = False
-
-    async def call(self, operation: Callable[[], Awaitable[T]]) -> T:
-        self.calls += 1
-        if self.calls == self.dies_at and self.afterwards:
-            await operation()
-        self.dead = self.dead or self.calls == self.dies_at
-        if self.dead:
-            raise Killed
-        await asyncio.sleep(0)
-        return await operation()
-
-
-class Watched(MemoryStore):
-    """What a process sees of a memory store that others use as well."""
-
-    def __init__(self, store: MemoryStore, process: Process) -> None:
-        super().__init__(clock=store._clock)
-        self._records = store._records
-        self._process = process
-
-    async def create(self, record: Record) -> Version | None:
-        return await self._process.call(lambda: MemoryStore.create(self, record))
-
-    async def load(self, key: str) -> Record | None:
-        return await self._process.call(lambda: MemoryStore.load(self, key))
-
-    async def save(self, record: Record, *, expected: Version) -> Version | None:
-        return await self._process.call(lambda: MemoryStore.save(self, record, expected=expected))
-
-    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
-        return await self._process.call(lambda: MemoryStore.delete(self, key, expected=expected))
 
 
 async def copied_by(process: Process, pair: Pair) -> None:
@@ -192,54 +142,6 @@ async def test_a_session_that_is_reserved_is_absent_until_it_is_copied(pair: Pai
     await end(pair.source, other)
     assert await pair.copy() == Copied(kept=1)
     assert not await is_live(pair.target, other)
-
-
-async def test_a_reservation_that_came_too_late_revives_nothing(pair: Pair) -> None:
-    """Another copy may have read the ledger before the session was copied the first time."""
-    cookie = await pair.copied(n=1)
-    await end(pair.target, cookie)
-    await pair.target.store.create(reservation_of(await record_of(pair.source, cookie)))
-    for _ in range(2):
-        assert await pair.copy() == Copied(ended_in_target=1)
-        assert await pair.target.store.load(key_of(cookie)) is None
-
-
-# -- two at a time ------------------------------------------------------------------------------------------
-
-
-class Uneven(Process):
-    """Calls that let others go first, now and then for long, so that each seed is another order of them."""
-
-    def __init__(self, random: Random) -> None:
-        super().__init__()
-        self._random = random
-
-    async def call(self, operation: Callable[[], Awaitable[T]]) -> T:
-        for _ in range(self._random.choice([0, 1, 1, 2, 2, 3, 60])):
-            await asyncio.sleep(0)
-        return await operation()
-
-
-@pytest.mark.parametrize("seed", range(30))
-async def test_two_copies_while_visitors_use_both_stores(clock: ManualClock, seed: int) -> None:
-    random = Random(seed)
-    places = MemoryStore(clock=clock), MemoryStore(clock=clock)
-    source, target = (Layer(Watched(place, Uneven(random)), clock) for place in places)
-    pair, crowd = Pair(source, target, clock), Crowd(source, target, random)
-
-    async def visits() -> None:
-        for _ in range(60):
-            visit = random.choice([crowd.visit_source, crowd.visit_source, crowd.visit_target])
-            await visit()
-
-    async def copies() -> None:
-        for _ in range(random.randrange(2, 6)):
-            await pair.copy()
-
-    await crowd.arrive(5)
-    await asyncio.gather(visits(), visits(), visits(), copies(), copies(), copies())
-    await asyncio.gather(pair.copy(), pair.copy())
-    await crowd.check()
 
 
 # -- damage and refusals ------------------------------------------------------------------------------------

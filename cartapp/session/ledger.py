@@ -14,7 +14,7 @@ reach of any cookie.
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from secrets import token_bytes
 from struct import Struct
@@ -23,11 +23,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from .errors import StoreUnavailable, UnreadableRecord
-from .record import PLACEHOLDER, Clock, Record, key_of
+from .record import PLACEHOLDER, Clock, Record, Version, key_of
 from .stores.base import Purgeable, Store
 
 CHUNKS: Final = 1024
-"""Those of a million entries have 60 KB each. Files and memcached take records of at most 1 MiB."""
+"""Those of a million entries have 68 KB each. Files and memcached take records of at most 1 MiB."""
 
 # No session has these keys: they are hashes of texts that are no session IDs.
 _MARK: Final = key_of("copy: mark")
@@ -37,11 +37,14 @@ _CHUNK_KEYS: Final = [key_of(f"copy: chunk {number}") for number in range(CHUNKS
 _LIFETIME: Final = 400 * 86_400_000  # milliseconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
 _SECRET_BYTES: Final = 32
 _FORMAT: Final = PLACEHOLDER + b"1"
-_ENTRY: Final = Struct(">16s4s8sq8sqq")
-_ATTEMPTS: Final = 10  # at a key that is taken by a record which cannot be loaded
+_ENTRY: Final = Struct(">16s4s8sqq8s8sq")
+ATTEMPTS: Final = 10
+"""At a key that is taken by a record which cannot be loaded."""
+_PATIENT: Final = 5  # of these attempts
+_PAUSE: Final = 0.01  # seconds between them
 
 UNKNOWN: Final = bytes(8)
-"""The identity of nothing."""
+"""No hash and no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,12 @@ class Entry:
     """Its last use there, and in the target as long as it is not used there."""
     expires: int
     """When the target's record expires if it is not used. Until then its absence is an end."""
+    reservation: bytes = UNKNOWN
+    """The number of the reservation in the target that the session was written over."""
     replaced: bytes = UNKNOWN
-    """The identity of what this copy replaces in the target: if it is still there, the copy was killed."""
+    """The hash of the version in the target that this copy replaces. If it is there, the copy was killed."""
     replaced_use: int = 0
-    """The last use of that; 0 when the session had been used in the target."""
+    """The last use of that version; 0 when the session had been used in the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +102,9 @@ class Mark:
         return blake2b(head + record.data, digest_size=8, key=self.secret).digest()
 
 
-def identity_of(record: Record) -> bytes:
-    """Return 8 bytes that no other version of the record has, and no other reservation of the session."""
-    if record.is_placeholder:
-        return record.data[len(PLACEHOLDER) :]
-    return blake2b(repr(record.version).encode(), digest_size=8).digest()
+def hash_of(version: Version) -> bytes:
+    """Return a hash of a version."""
+    return blake2b(repr(version).encode(), digest_size=8).digest()
 
 
 def chunk_of(key: str) -> int:
@@ -121,7 +124,12 @@ def key_from(raw: bytes) -> str:
 
 def reservation_of(record: Record) -> Record:
     """Return a reservation of a session. It has the user, as some stores index users at creation only."""
-    return replace(record, data=PLACEHOLDER + token_bytes(8))
+    return replace(record, data=PLACEHOLDER + token_bytes(len(UNKNOWN)))
+
+
+def reservation_number(record: Record) -> bytes:
+    """Return the random number of a reservation."""
+    return record.data[len(PLACEHOLDER) :]
 
 
 async def find_mark(store: Store) -> Mark | None:
@@ -135,7 +143,7 @@ async def find_mark(store: Store) -> Mark | None:
 
 async def make_mark(store: Store, clock: Clock) -> Mark:
     """Return the store's mark, which is made when it is missing; it lives for 400 days from now."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         now = clock()
         mark = Mark.random()
         expires = now + _LIFETIME
@@ -144,7 +152,7 @@ async def make_mark(store: Store, clock: Clock) -> Mark:
         try:
             found = await store.load(_MARK)
             if found is None:
-                await make_way(store, _MARK, clock)
+                await make_way(store, _MARK, clock, attempt)
             elif await store.touch(_MARK, expected=found.version, last_used=now, expires=expires):
                 return _mark_in(found)
         except UnreadableRecord:
@@ -152,15 +160,18 @@ async def make_mark(store: Store, clock: Clock) -> Mark:
     raise StoreUnavailable(f"The {store.name} store keeps no mark of being copied.")
 
 
-async def make_way(store: Store, key: str, clock: Clock) -> None:
-    """Remove an expired record that keeps its key taken in some stores.
+async def make_way(store: Store, key: str, clock: Clock, attempt: int) -> None:
+    """Wait for an expired record to go that keeps its key taken, and help after a few attempts.
 
-    Purging compares the expiry, so a record that another process has just created stays. Deleting does not:
-    it is for a record that this process's clock does not take for expired, but the store's does.
+    SQL databases keep expired records until a purge, other servers until their own clock agrees. A record
+    that another copy puts there meanwhile has to stay, so deleting without comparing is the last resort.
     """
-    if isinstance(store, Purgeable) and await store.purge(clock()):
-        return
-    await store.delete(key)
+    if attempt >= _PATIENT:
+        await store.delete(key)
+    elif isinstance(store, Purgeable):
+        await store.purge(clock())
+    else:
+        await asyncio.sleep(_PAUSE)
 
 
 def _mark_in(record: Record) -> Mark:
@@ -176,7 +187,6 @@ class Ledger:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._making_way = asyncio.Lock()
 
     async def numbers(self, needed: Iterable[int] = ()) -> list[int]:
         """Return the numbers of the chunks that may have entries, and of those that will be `needed`."""
@@ -233,37 +243,27 @@ class Ledger:
         """Write a record in the place of what was seen there, and return it; None if that has changed."""
         now = self._clock()
         record = Record(key, now, now, expires, data)
-        if seen is not None:
-            version = await self._store.save(record, expected=seen.version)
+        if seen is None:
+            version = await self._create(record)
         else:
-            version = await self._store.create(record)
-            if version is None and await self._load(key) is None:
-                async with self._making_way:
-                    await make_way(self._store, key, self._clock)
+            version = await self._store.save(record, expected=seen.version)
         return None if version is None else replace(record, version=version)
+
+    async def _create(self, record: Record) -> Version | None:
+        for attempt in range(ATTEMPTS):
+            version = await self._store.create(record)
+            if version is not None or await self._load(record.key) is not None:
+                return version
+            await make_way(self._store, record.key, self._clock, attempt)
+        raise StoreUnavailable(f"The {self._store.name} store keeps no ledger of copied sessions.")
 
 
 def _data(entries: Mapping[str, Entry]) -> bytes:
-    packed = (
-        _ENTRY.pack(
-            raw_key(key),
-            entry.source,
-            entry.content,
-            entry.last_used,
-            entry.replaced,
-            entry.replaced_use,
-            entry.expires,
-        )
-        for key, entry in entries.items()
-    )
-    return _FORMAT + b"".join(packed)
+    return _FORMAT + b"".join(_ENTRY.pack(raw_key(key), *astuple(entry)) for key, entry in entries.items())
 
 
 def _entries(data: bytes) -> dict[str, Entry]:
-    return {
-        key_from(raw): Entry(source, content, last_used, expires, replaced, use)
-        for raw, source, content, last_used, replaced, use, expires in _ENTRY.iter_unpack(_body(data))
-    }
+    return {key_from(raw): Entry(*fields) for raw, *fields in _ENTRY.iter_unpack(_body(data))}
 
 
 def _body(data: bytes) -> bytes:

@@ -10,23 +10,22 @@ run at the same time.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from dataclasses import replace as changed
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
+from .copy_rules import Rules, reversed_entry
 from .errors import StoreNotSupported, StoreUnavailable, UnreadableRecord
 from .hooks import logger
 from .ledger import (
+    ATTEMPTS,
     CHUNKS,
-    UNKNOWN,
     Chunk,
     Entry,
     Ledger,
     Mark,
     chunk_of,
     find_mark,
-    identity_of,
     key_from,
     make_mark,
     make_way,
@@ -41,7 +40,6 @@ T = TypeVar("T")
 _BATCH: Final = 128  # sessions that one write of the ledger is for
 _WORKERS: Final = 16  # chunks of the ledger that are worked on concurrently
 _SESSIONS: Final = 50  # sessions that are read or written concurrently
-_ATTEMPTS: Final = 10  # at a place in the target that stays taken
 _RAW: Final = 16  # bytes of a key
 
 
@@ -118,6 +116,8 @@ class _Step:
     """What replaces the version in the target that it carries."""
     delete: Record | None = None
     """What is removed from the target."""
+    has_reserved: bool = False
+    """Whether the session was reserved in the target by this decision."""
 
 
 class _Job:
@@ -134,13 +134,12 @@ class _Job:
         progress: Callable[[Copied], None],
     ) -> None:
         self._source, self._target = source, target
-        self._mark = mark
         self._clock = clock
         self._copied, self._progress = copied, progress
         self._ledger = Ledger(target, clock)
         # A target that was copied to the source before has entries there: what ended in the source since.
         self._reverse = Ledger(source, clock) if target_mark else None
-        self._marks = {each.name: each for each in (mark, target_mark) if each}
+        self._rules = Rules(mark, target_mark)
         self._sessions = asyncio.Semaphore(_SESSIONS)
 
     async def run(self, listed: list[bytearray]) -> None:
@@ -163,17 +162,16 @@ class _Job:
                 chunk = await self._batch(todo[start : start + _BATCH], chunk, reverse)
 
     async def _reverse_entries(self, number: int) -> Mapping[str, Entry]:
-        """Return what the source's ledger knows of these sessions, without the versions in the source."""
         if self._reverse is None:
             return {}
-        entries = (await self._reverse.read(number)).entries
-        return {key: changed(entry, replaced=UNKNOWN, replaced_use=0) for key, entry in entries.items()}
+        chunk = await self._reverse.read(number)
+        return {key: reversed_entry(entry) for key, entry in chunk.entries.items()}
 
     def _not_listed(self, entries: Mapping[str, Entry]) -> Iterator[str]:
         """Yield the sessions of these stores that may have ended in the source."""
         now = self._clock()
         for key, entry in entries.items():
-            if entry.source in self._marks and entry.expires > now:
+            if self._rules.can_compare(entry) and entry.expires > now:
                 yield key
 
     async def _batch(self, keys: list[str], chunk: Chunk, reverse: Mapping[str, Entry]) -> Chunk:
@@ -200,7 +198,10 @@ class _Job:
 
     async def _carry_out(self, step: _Step, chunk: Chunk) -> bool:
         """Do what was decided and return whether it could be done."""
-        if step.entry and step.entry != chunk.entries.get(step.key):
+        entry = chunk.entries.get(step.key)
+        if step.entry and step.entry != entry:
+            if step.has_reserved and entry and step.entry.reservation != entry.reservation:
+                await self._withdraw(step.key)
             return False
         async with self._sessions:
             if step.save and await self._target.save(step.save, expected=step.save.version) is None:
@@ -212,9 +213,19 @@ class _Job:
             self._progress(self._copied)
         return True
 
+    async def _withdraw(self, key: str) -> None:
+        """Remove a reservation that was made because it was not known that the session had ended there.
+
+        Another copy that was about to write the session may have written it over this reservation, whose
+        version is the same in stores that count versions. So a session that is there now goes as well.
+        """
+        there = await self._target.load(key)
+        while there is not None and not await self._target.delete(key, expected=there):
+            there = await self._target.load(key)
+
     async def _check_source(self) -> None:
         """Make sure that what is absent in the source has ended there. Raises `StoreUnavailable`."""
-        if await find_mark(self._source) != self._mark:
+        if await find_mark(self._source) != self._rules.mark:
             raise StoreUnavailable(
                 f"The {self._source.name} store was emptied or replaced during the copy. "
                 "Sessions that it has lost were not ended in the target."
@@ -244,76 +255,34 @@ class _Job:
             there = await self._target.load(key)
         except UnreadableRecord:  # absent for visitors already
             return _Step(key)
-        if there is None or not self._is_unused(there, known):
+        if there is None or not self._rules.is_unused(there, known):
             return _Step(key)
         return _Step(key, "ended", delete=there)
 
     async def _decide_live(self, record: Record, known: list[Entry]) -> _Step:
-        there = await self._there(record, known)
+        key, rules = record.key, self._rules
+        there, has_reserved = await self._there(record, known)
         if there is None or (there.is_tombstone and not there.is_placeholder):
-            return self._skip(record, known)
+            return _Step(key, "ended_in_target", rules.entry_of_ended(record, known))
         if there.is_placeholder:
-            entry = changed(self._entry(record), replaced=identity_of(there))
-            return _Step(record.key, "created", entry, save=replace(record, version=there.version))
-        return self._merge(record, there, known)
-
-    def _skip(self, record: Record, known: list[Entry]) -> _Step:
-        """Remember, for as long as the source's session lives, that it ended in the target."""
-        entry = known[-1] if known else self._entry(record)
-        expires = max(entry.expires, record.expires)
-        return _Step(record.key, "ended_in_target", changed(entry, expires=expires))
-
-    def _merge(self, record: Record, there: Record, known: list[Entry]) -> _Step:
-        """Take the record that was changed since the last copy, and the later times.
-
-        If both were changed, or the session was never copied, the later use decides.
-        """
-        is_later = record.last_used > there.last_used
-        was_copied = self._is_prepared(there, known) or self._has_content(there, known)
-        from_source = was_copied or (is_later and not self._has_content(record, known))
-        taken, later = record if from_source else there, record if is_later else there
-        merged = replace(taken, last_used=later.last_used, expires=later.expires, version=there.version)
-        entry = self._entry(record, there.expires)
+            written = replace(record, version=there.version)
+            return _Step(
+                key, "created", rules.entry_of_new(record, there), written, has_reserved=has_reserved
+            )
+        merged, entry = rules.merge(record, there, known)
         if merged == there:
-            former = known[-1] if known else entry
-            entry = changed(entry, replaced=former.replaced, replaced_use=former.replaced_use)
-            return _Step(record.key, "kept", entry)
-        if from_source:
-            use = there.last_used if self._is_unused(there, known) else 0
-            entry = changed(entry, replaced=identity_of(there), replaced_use=use)
-        return _Step(record.key, "replaced", entry, save=merged)
+            return _Step(key, "kept", entry)
+        return _Step(key, "replaced", entry, merged)
 
-    def _entry(self, record: Record, expires: int = 0) -> Entry:
-        content = self._mark.content(record)
-        return Entry(self._mark.name, content, record.last_used, max(record.expires, expires))
-
-    def _has_content(self, record: Record, known: list[Entry]) -> bool:
-        """Return whether the record has a content that was copied."""
-        return any(self._is_content(record, entry) for entry in known)
-
-    def _is_content(self, record: Record, entry: Entry) -> bool:
-        mark = self._marks.get(entry.source)
-        return mark is not None and mark.content(record) == entry.content
-
-    def _is_prepared(self, there: Record, known: list[Entry]) -> bool:
-        """Return whether the target has what a copy was about to replace when it was killed."""
-        return any(identity_of(there) == entry.replaced for entry in known)
-
-    def _is_unused(self, there: Record, known: list[Entry]) -> bool:
-        """Return whether the target's record is exactly what was copied."""
-        if self._is_prepared(there, known):
-            return any(there.last_used == entry.replaced_use for entry in known)
-        return any(there.last_used == entry.last_used and self._is_content(there, entry) for entry in known)
-
-    async def _there(self, record: Record, known: list[Entry]) -> Record | None:
-        """Return the target's record, or the reservation of a session that is new there; None if it ended."""
+    async def _there(self, record: Record, known: list[Entry]) -> tuple[Record | None, bool]:
+        """Return the target's record, None if it ended; a new session is reserved, which the flag tells."""
         is_new = max((entry.expires for entry in known), default=0) <= self._clock()
-        for _ in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             if is_new:
                 reservation = reservation_of(record)
                 version = await self._target.create(reservation)
                 if version is not None:
-                    return replace(reservation, version=version)
+                    return replace(reservation, version=version), True
             try:
                 found = await self._target.load(record.key)
             except UnreadableRecord:
@@ -321,13 +290,12 @@ class _Job:
                 is_new = True
                 continue
             if found is None and is_new:
-                await make_way(self._target, record.key, self._clock)
-                continue
-            if found is None or is_new or not found.is_placeholder or self._is_prepared(found, known):
-                return found
-            # Reserved by a copy that did not know yet that the session had been copied, and had ended.
-            await self._target.delete(record.key, expected=found)
-            return None
+                await make_way(self._target, record.key, self._clock, attempt)
+            elif found is None or is_new or not found.is_placeholder or self._rules.is_prepared(found, known):
+                return found, False
+            else:  # reserved by a copy that did not know yet that the session had been copied, and had ended
+                await self._target.delete(record.key, expected=found)
+                return None, False
         raise UnreadableRecord("what is in its place in the target can be neither read nor removed")
 
 
