@@ -13,7 +13,7 @@ from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.transfer import Copied, copy_sessions
 from tests.conftest import ManualClock
 from tests.layer import Layer
-from tests.pairs import Crowd, Pair, Process, Watched, end, record_of
+from tests.pairs import Crowd, Pair, Process, Watched, change, end, record_of
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +62,25 @@ async def test_a_session_that_ends_while_several_copies_reserve_it_stays_ended(p
     assert await copy_sessions(pair.source.store, late, clock=pair.clock) == Copied(ended_in_target=1)
     assert await late.load(key_of(cookie)) is None
     assert await pair.copy() == Copied(ended_in_target=1)
+
+
+class Overtaken(Late):
+    """A target where another copy completes the reservation, and copies a later change too."""
+
+    async def create(self, record: Record) -> Version | None:
+        version = await MemoryStore.create(self, record)
+        if version is not None and record.key == key_of(self._cookie):
+            await self._pair.copy()
+            await change(self._pair.source, self._cookie, n=2)
+            await self._pair.copy()
+        return version
+
+
+async def test_a_reservation_that_another_copy_completed_stays(pair: Pair) -> None:
+    cookie = await pair.source.begin(n=1)
+    target = Overtaken(pair, cookie)
+    assert await copy_sessions(pair.source.store, target, clock=pair.clock) == Copied(kept=1)
+    assert await pair.target.read(cookie) == {"n": 2}
 
 
 class Uneven(Process):
