@@ -103,7 +103,7 @@ async def test_accounts_from_before_the_domain_was_mapped(database: ShopDatabase
         made = await house.accounts.log_in(spelling, PASSWORD, client=HERE, remember=False)
         assert made.user.name == "As typed"
         with pytest.raises(EmailTaken):
-            await house.accounts.register(spelling, NAME, PASSWORD, client=HERE)
+            await house.accounts.register(spelling, NAME, f"another {PASSWORD}", client=HERE)
         with pytest.raises(EmailTaken):
             await house.operator.add(spelling, NAME, PASSWORD)
         await house.operator.disable(spelling)
