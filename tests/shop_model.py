@@ -178,6 +178,9 @@ def _clear(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
     if isinstance(sessions.get(call.sent or ""), tuple):
         retired = Retired(call.received, call.began)
         yield _Outcome(200, {**sessions, str(call.sent): retired}, new=())
+        if "user" in dict(_live(sessions, call.sent or "")):
+            # The log-in ends first: a concurrent request that notices it removes the session.
+            yield _Outcome(200, _without(sessions, call.sent))
     elif _may_be_unknown(call, sessions):
         yield _Outcome(200, sessions)
     yield from _refused(call, sessions)
