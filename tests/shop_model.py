@@ -175,14 +175,18 @@ def _rotated(
 
 
 def _clear(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
-    if isinstance(sessions.get(call.sent or ""), tuple):
+    """Empty the session under a new ID; of one that another request rotated or ended, end what is left."""
+    here, last = sessions.get(call.sent or ""), _last(call.sent, sessions)
+    if isinstance(here, tuple):
         retired = Retired(call.received, call.began)
         yield _Outcome(200, {**sessions, str(call.sent): retired}, new=())
         if "user" in dict(_live(sessions, call.sent or "")):
             # The log-in ends first: a concurrent request that notices it removes the session.
             yield _Outcome(200, _without(sessions, call.sent))
-    elif _may_be_unknown(call, sessions):
+    else:
         yield _Outcome(200, sessions)
+        if last is not None:
+            yield _Outcome(200, _without(sessions, last))
     yield from _refused(call, sessions)
 
 
