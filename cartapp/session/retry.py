@@ -10,11 +10,16 @@ _FIRST, _LONGEST = 0.001, 0.05  # seconds
 
 
 async def pauses(timeout: float) -> AsyncIterator[None]:
-    """Yield after pauses that grow and have jitter. Raises `SessionBusy` after `timeout` seconds."""
+    """Yield after pauses that grow and have jitter. Raises `SessionBusy` after `timeout` seconds.
+
+    One attempt more is allowed then: the last one may have been late because the event loop was blocked.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     pause = _FIRST
-    while loop.time() < deadline:
+    late = False
+    while not late:
+        late = loop.time() >= deadline
         await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
         pause = min(pause * 2, _LONGEST)
         yield
