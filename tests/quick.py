@@ -1,7 +1,8 @@
 """A pytest plugin: `--quick` runs the part of the suite that says most within a minute.
 
 It leaves out every server but one Redis, the tests marked `alone` and `soak`, and what `LEFT_OUT` names:
-tests that start the application as processes or run other programs, or that generate thousands of requests.
+tests that start the application as processes or run other programs, generate thousands of requests, or wait
+for seconds.
 """
 
 from pathlib import Path
@@ -28,7 +29,7 @@ LEFT_OUT = (
     "test_database.py::test_workers_start_at_once_and_accounts_write_beside_sessions",
     "test_encryption_attacks.py",
     "test_evidence.py::test_a_run_writes_what_it_saw",
-    "test_explorer.py::test_orders_that_are_left_out_show_nothing_new",
+    "test_explorer.py",
     "test_file_crash.py",
     "test_forging.py::test_requests_forge_no_line_of_the_servers_log",
     "test_forwarded.py::test_a_server_on_all_addresses_trusts_ipv4_in_ipv6",
@@ -45,11 +46,17 @@ LEFT_OUT = (
     "test_mongodb_faults.py",
     "test_openapi.py",
     "test_outages.py",
+    "test_pauses.py",
     "test_random_shopping.py",
     "test_readme.py",
     "test_redis_failover.py",
+    "test_redis_faults.py::test_connections_that_hang_for_good_are_given_up",
+    "test_redis_faults.py::test_connections_that_hang_under_load",
+    "test_redis_faults.py::test_frozen_under_load",
     "test_security_headers.py::test_on_a_server_behind_a_proxy",
     "test_serve.py",
+    "test_sql_dialects.py::test_the_driver_of_sql_server_is_there_and_gives_up_in_time",
+    "test_sqlite_store.py::test_random_kills_break_no_record_and_lose_no_answered_write",
     "test_start.py::test_processes_that_start_at_once_share_one_secret",
     "test_transfer_faults.py",
     "test_transfer_load.py",
@@ -67,7 +74,9 @@ BACKENDS = {None, "cookie", "memory", "file", "database-sqlite", "redis"}
 """The backends of quick tests; None is for a test whose parameters name no backend."""
 
 SERVERS = {
-    f"{name}_server" for name in ("valkey", "memcached", "mongodb", "postgresql", "mariadb", "firebird")
+    *(f"{name}_server" for name in ("valkey", "memcached", "mongodb", "postgresql", "mariadb", "firebird")),
+    "redis_sentinels",
+    "redis_cluster",
 }
 """The fixtures of the other servers."""
 
@@ -110,6 +119,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     quick = [item for item in items if is_quick(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(quick)])
     items[:] = quick
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
+    """Skip a test that turns out to need another server only when it asks for it."""
+    if request.config.option.quick and fixturedef.argname in SERVERS:
+        pytest.skip("another server, which --quick does not start")
 
 
 def is_quick(item: pytest.Item) -> bool:
