@@ -121,15 +121,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = quick
 
 
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
-    """Skip a test that turns out to need another server only when it asks for it."""
-    if request.config.option.quick and fixturedef.argname in SERVERS:
-        pytest.skip("another server, which --quick does not start")
-
-
 def is_quick(item: pytest.Item) -> bool:
     """Whether a test needs neither another server nor the whole machine, and is not left out by name."""
     name = f"{item.path.name}::{item.name.partition('[')[0]}"
     if name in LEFT_OUT or item.get_closest_marker("soak") or item.get_closest_marker("alone"):
         return False
+    if names_another_server(item):
+        return False
     return backend_of(item) in BACKENDS and SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def names_another_server(item: pytest.Item) -> bool:
+    """Whether a parameter names a server other than Redis, alone or as one of a pair of stores."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    others = [fixture.removesuffix("_server") for fixture in SERVERS]
+    return any(isinstance(value, str) and other in value for value in values for other in others)
