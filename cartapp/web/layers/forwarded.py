@@ -44,8 +44,10 @@ class ForwardedHeaders:
             client = scope.get("client")
             if client and client[0].startswith(_MAPPED):
                 scope["client"] = (str(parse_address(client[0]) or client[0]), client[1])
-            if any(name in _NAMES for name, _ in scope["headers"]):
-                self._read(scope)
+            for name, _ in scope["headers"]:
+                if name in _NAMES:
+                    self._read(scope)
+                    break
         return self.app(scope, receive, send)
 
     def _read(self, scope: Scope) -> None:
