@@ -35,6 +35,11 @@ def write(path: Path, changes: Mapping[str, str]) -> None:
     _replace(target, "".join(lines))
 
 
+def is_open_to_others(path: Path) -> bool:
+    """Return whether users other than the file's owner can read or change it."""
+    return path.is_file() and path.stat().st_mode & 0o077 != 0
+
+
 def _bindings(path: Path) -> list[Binding]:
     if path.is_dir() or not path.exists():
         return []

@@ -47,6 +47,20 @@ class JsonFormatter(logging.Formatter):
         return json_text(entry)
 
 
+class WithoutQuery(logging.Filter):
+    """Takes the query string, which may hold what a visitor typed, out of uvicorn's access log.
+
+    uvicorn's arguments are the client, the method, the path with its query, the HTTP version and the status.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; every record passes."""
+        if isinstance(record.args, tuple) and len(record.args) == 5:
+            client, method, path, *others = record.args
+            record.args = (client, method, str(path).partition("?")[0], *others)
+        return True
+
+
 def configuration(settings: "Settings") -> dict[str, Any]:
     """For `logging.config.dictConfig`, and for uvicorn: everything goes to standard error."""
     plain = {"()": LineFormatter, "fmt": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"}
@@ -56,10 +70,12 @@ def configuration(settings: "Settings") -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": JsonFormatter} if settings.production else plain},
+        "filters": {"without query": {"()": WithoutQuery}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": others},
         "loggers": {
             "cartapp": {"level": settings.log_level},
+            "uvicorn.access": {"filters": ["without query"]},
             "alembic": {"level": "WARNING"},  # it would tell at each start which engine it talks to
         },
     }

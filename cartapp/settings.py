@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import (
     BaseModel,
@@ -47,6 +47,10 @@ _BACKEND_OF_SCHEME: Final[Mapping[str, Backend]] = {
     "mongodb": "mongodb",
     **dict.fromkeys(_SQL, "database"),
 }
+# Names of a URL's options whose values are hidden: passwords, whole connection strings, keys, and mechanisms
+# with properties of their own, such as MongoDB's AWS_SESSION_TOKEN.
+_SECRET_OPTION: Final = re.compile("pass|pwd|secret|token|connect|auth|cred|key|sign", re.IGNORECASE)
+
 _PORTS: Final = {"redis": 6379, "valkey": 6379, "memcached": 11211, "mongodb": 27017}
 
 # What a session's data may take where the backend itself draws a line, a little below it: 1 MiB for a record
@@ -185,6 +189,10 @@ def load(overrides: Mapping[str, str] | None = None) -> Settings:
             f"CART_SESSION_MAX_AGE ({settings.session_max_age}) is below CART_SESSION_TTL "
             f"({settings.session_ttl}), so no session lives as long as the latter."
         )
+    if envfile.is_open_to_others(Path(".env.local")):
+        notices.append(
+            "Other users can read .env.local, which holds secrets; `chmod 600 .env.local` ends that."
+        )
     settings._origins.update({name: origin for name, (_, origin) in given.items()})
     settings._notices.extend(notices)
     return settings
@@ -217,9 +225,15 @@ def check_workers(settings: Settings, workers: int) -> None:
 
 
 def masked_url(url: str) -> str:
-    """The URL with what may be a password in it hidden; rather too much than too little."""
+    """Return the URL with everything hidden that may be a password; rather too much than too little."""
     url = re.sub(r"(://[^:@/]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&][^=&]*(?:pass|pwd|secret|token|connect)[^=&]*=)[^&]*", r"\1***", url, flags=re.I)
+    beginning, mark, query = url.partition("?")
+    return beginning + mark + "&".join(_masked_option(option) for option in query.split("&"))
+
+
+def _masked_option(option: str) -> str:
+    name, _, value = option.partition("=")
+    return f"{name}=***" if value and _SECRET_OPTION.search(unquote(name)) else option
 
 
 def shown(settings: Settings) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The `cart` command: help, secrets, backends, settings, and what it says when something is wrong."""
 
+import io
 import stat
 import subprocess
 import sys
@@ -250,6 +251,18 @@ def test_a_round_trip_leaves_nothing_behind(which: list[str], cart: Cart) -> Non
     assert set(checked.json["milliseconds"]) == {"ping", "create", "load", "save", "touch", "delete"}
     assert not [path for path in Path().rglob("*") if path.is_file() and path.name != ".new"]
     assert " answers and keeps what it is given" in cart("backends", "check", *which).out
+
+
+def test_h11_urls_with_passwords_come_on_standard_input(cart: Cart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("memory://\n"))
+    assert cart("backends", "check", "-", "--json").json["backend"] == "memory"
+    Path("a").mkdir()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"file://{Path('a').resolve()}\nsqlite:///b.db\n"))
+    assert cart("backends", "copy", "-", "-").out.startswith("0 sessions copied")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    refused = cart("backends", "check", "-")
+    assert refused.code == 2
+    assert "stands for a line on standard input" in " ".join(refused.err.split())
 
 
 @pytest.mark.parametrize(

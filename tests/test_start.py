@@ -50,6 +50,7 @@ def test_url_and_backend_by_strength(
 ) -> None:
     for file in (".env", ".env.local"):
         Path(file).write_text("".join(f"{name}={value}\n" for name, value in sources.get(file, {}).items()))
+        Path(file).chmod(0o600)
     for name, value in sources.get("environment", {}).items():
         monkeypatch.setenv(name, value)
     found = load(sources.get("command line"))
@@ -57,6 +58,14 @@ def test_url_and_backend_by_strength(
     overruled = backend == "memory"
     assert bool(found.notices) is overruled
     assert (found.session_url is None) is overruled
+
+
+@pytest.mark.parametrize(("mode", "count"), [(0o600, 0), (0o400, 0), (0o644, 1), (0o620, 1), (0o602, 1)])
+def test_h11_a_file_of_secrets_that_others_can_read_is_said(mode: int, count: int) -> None:
+    Path(".env.local").write_text("CART_LOG_LEVEL=INFO\n")
+    Path(".env.local").chmod(mode)
+    assert len(load().notices) == count
+    assert all("chmod 600 .env.local" in notice for notice in load().notices)
 
 
 def test_an_overruled_url_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +206,13 @@ def test_a_lifetime_below_the_idle_time_is_said() -> None:
         ("redis://h/0?password=secret&db=1", "redis://h/0?password=***&db=1"),
         ("mssql+pyodbc://?odbc_connect=PWD%3Dsecret", "mssql+pyodbc://?odbc_connect=***"),
         ("sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+        (
+            "mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:secret,a:b&tls=true",
+            "mongodb://h/?authMechanismProperties=***&tls=true",
+        ),
+        ("redis://h/0?%70assword=secret", "redis://h/0?%70assword=***"),
+        ("mysql://h/d?ssl_key_password=&SSL_KEY=secret", "mysql://h/d?ssl_key_password=&SSL_KEY=***"),
+        ("redis://h/0?username=u&ssl_keyfile=k#x", "redis://h/0?username=u&ssl_keyfile=***"),
     ],
 )
 def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:

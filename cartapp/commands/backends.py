@@ -1,5 +1,6 @@
 """`cart backends`: the kinds of session store, whether they answer, and which is used."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ from .output import JsonOption
 
 if TYPE_CHECKING:
     from ..session.transfer import Copied
+
+_STORE = "A backend or a URL; `-` reads it from standard input, out of sight of `ps`"
 
 app = typer.Typer(help="Choose and check where sessions are kept.", no_args_is_help=True)
 
@@ -42,7 +45,8 @@ def list_backends(as_json: JsonOption = False) -> None:
 @app.command("check")
 def check(
     backend: Annotated[
-        str | None, typer.Argument(metavar="[NAME|URL]", help="A backend or a URL; else the one in use.")
+        str | None,
+        typer.Argument(metavar="[NAME|URL]", help=f"{_STORE}. Without it, the one in use."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +56,7 @@ def check(
     from ..settings import choice_of_store, load, masked_url
     from ..start import check_store
 
-    settings = load(choice_of_store(backend) if backend else None)
+    settings = load(choice_of_store(_given(backend)) if backend else None)
     steps = asyncio.run(check_store(settings))
     times = {step.name: round(step.milliseconds, 3) for step in steps}
     url = masked_url(settings.store_url)
@@ -66,8 +70,8 @@ def check(
 
 @app.command("copy")
 def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="A backend or a URL.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help="A backend or a URL.")],
+    source: Annotated[str, typer.Argument(metavar="FROM", help=f"{_STORE}.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help=f"{_STORE}.")],
     as_json: JsonOption = False,
 ) -> None:
     """Copy all live sessions, with their users and expiry; visitors may use both backends meanwhile.
@@ -86,6 +90,7 @@ def copy(
     from ..start import copy_between
 
     copied = Copied()
+    source, target = _given(source), _given(target)
 
     def report(so_far: Copied) -> None:
         nonlocal copied
@@ -107,6 +112,16 @@ def copy(
         output.note(f"{copied.ended_in_target} had ended in the target and were not copied again.")
     if copied.unreadable:
         output.note(f"{copied.unreadable} were unreadable and not copied.")
+
+
+def _given(argument: str) -> str:
+    """Return the argument, or the next line of standard input in place of `-`."""
+    if argument != "-":
+        return argument
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise typer.BadParameter("`-` stands for a line on standard input with a backend or a URL.")
+    return line
 
 
 def _counted(copied: "Copied") -> str:
