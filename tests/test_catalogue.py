@@ -77,13 +77,26 @@ def test_json_that_is_no_catalogue(tmp_path: Path, text: str, sentence: str) -> 
         ("", "must begin with a line"),
         ("id,name\n1,A\n", "must begin with a line"),
         ("id,name,price\n1,A\n", "price must be"),
-        ("id,name,price\n1,A,2,3\n", "has a field None"),
+        ("id,name,price\n1,A,2,3\n", "line 2 has more fields than the first line names"),
+        ("id,name,price,\n1,A,2,3\n", "line 2 has more fields than the first line names"),
+        ("id,name,price\n1,A,1_000\n", "price must be"),
+        ("id,name,price\n1,A,１２\n", "price must be"),
+        ("id,name,price\n1,A, 2\n", "price must be"),
+        ("id,name,price\n1,A,1e3\n", "price must be"),
+        ("id,name,price\n1,A,NaN\n", "price must be"),
         ('id,name,price\n1,"A,2\n', "is not valid CSV"),
     ],
 )
 def test_csv_that_is_no_catalogue(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(InvalidCatalogue, match=sentence):
         read_products(file(tmp_path, "a.csv", text))
+
+
+@pytest.mark.parametrize(
+    "text", ["id,name,price,\n1,A,2,\n", "id,name,price\n1,A,2,\n", "id,name,price\n1,A,2,,\n"]
+)
+def test_h11_commas_at_the_end_of_a_line_are_no_fields(tmp_path: Path, text: str) -> None:
+    assert [product.price for product in read_products(file(tmp_path, "a.csv", text))] == [200]
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:

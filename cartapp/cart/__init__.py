@@ -12,7 +12,7 @@ from .cart import (
     Offer,
     Offers,
 )
-from .money import MAX_PRICE, InvalidPrice, cents_of, decimal_of, number_of
+from .money import MAX_PRICE, InvalidPrice, cents_of, decimal_of, number_of, read_price
 
 __all__ = [
     "MAX_LINES",
@@ -30,4 +30,5 @@ __all__ = [
     "cents_of",
     "decimal_of",
     "number_of",
+    "read_price",
 ]

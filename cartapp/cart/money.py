@@ -1,11 +1,13 @@
 """Money is whole cents inside and a plain number with at most two decimals outside."""
 
+import re
 from decimal import Decimal, InvalidOperation
 
 MAX_PRICE = 100_000_000
 """The highest price, in cents."""
 
 _CENT = Decimal("0.01")
+_AMOUNT = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 
 
 class InvalidPrice(ValueError):
@@ -22,6 +24,20 @@ def cents_of(amount: Decimal) -> int:
     if rounded != amount:
         raise InvalidPrice
     return int(rounded.scaleb(2))
+
+
+def read_price(value: object) -> int:
+    """Return the cents of an amount that a client or a file gives: a JSON number, or a string of digits.
+
+    Raises `InvalidPrice`, also for what only Python takes for a number: `1_000`, full-width digits, blanks.
+    """
+    if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    if not isinstance(value, Decimal):
+        raise InvalidPrice
+    return cents_of(value)
 
 
 def decimal_of(text: str) -> Decimal:

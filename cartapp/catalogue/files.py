@@ -5,14 +5,13 @@ A product has `id`, `name`, `price` in the shop's currency (79.99) and perhaps a
 
 import csv
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cartapp.cart import MAX_NAME, MAX_PRODUCT_ID, InvalidPrice, cents_of, decimal_of
+from cartapp.cart import MAX_NAME, MAX_PRODUCT_ID, InvalidPrice, decimal_of, read_price
 
 from .product import Product
 
@@ -67,9 +66,16 @@ def _csv_entries(path: Path, text: str) -> Iterable[Any]:
     if missing:
         raise InvalidCatalogue(f"{path} must begin with a line that names id, name and price.")
     try:
-        return list(reader)
+        return [_csv_entry(f"{path}, line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise InvalidCatalogue(f"{path} is not valid CSV: {error} (line {reader.line_num}).") from None
+
+
+def _csv_entry(where: str, row: dict[str | Any, Any]) -> dict[str, Any]:
+    """Return the fields of a line, without the empty ones of a trailing comma."""
+    if any(row.pop(None, ())) or row.pop("", ""):
+        raise InvalidCatalogue(f"{where} has more fields than the first line names.")
+    return row
 
 
 def _product(where: str, entry: Any) -> Product:
@@ -104,11 +110,8 @@ def _text(value: Any, field: str, most: int, *, blank: bool = False) -> str:
 
 def _price(value: Any) -> int:
     try:
-        amount = Decimal(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
-        if not isinstance(amount, Decimal):
-            raise InvalidPrice
-        return cents_of(amount)
-    except (ArithmeticError, InvalidPrice):
+        return read_price(value)
+    except InvalidPrice:
         raise InvalidCatalogue(
             "price must be a number from 0 to 1000000 with at most two decimals."
         ) from None

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from cartapp.cart import InvalidPrice, cents_of
+from cartapp.cart import read_price
 
 from . import languages
 
@@ -23,7 +23,6 @@ MAX_EMAIL = 254
 """Characters that fit into an SMTP path (RFC 5321, section 4.5.3.1.3)."""
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
-_AMOUNT = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f.]+(?:\.[^@\s\x00-\x1f\x7f.]+)+")
 
 
@@ -118,13 +117,7 @@ class Price(Kind):
 
     def read(self, value: object) -> int:
         """The cents."""
-        if isinstance(value, str) and _AMOUNT.fullmatch(value):
-            value = Decimal(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = Decimal(value)
-        if not isinstance(value, Decimal):
-            raise InvalidPrice
-        return cents_of(value)
+        return read_price(value)
 
     def schema(self) -> Mapping[str, Any]:
         """A number, or a string that looks like one."""
