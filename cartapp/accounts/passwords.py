@@ -66,12 +66,15 @@ class Passwords:
 def check_new(password: str, *, words: Iterable[str] = ()) -> None:
     """Raises `WeakPassword` for one that nobody should take; `words` are the user's own, such as the name.
 
-    Any characters will do and none must be there (ASVS 6.2.5).
+    Any characters will do, but for line breaks, and none must be there (ASVS 6.2.5). A password field of HTML
+    removes line breaks, so its owner could never log in with a browser.
     """
     if len(password) < MIN_CHARACTERS:
         raise WeakPassword(f"The password must have at least {MIN_CHARACTERS} characters")
     if len(password.encode()) > MAX_BYTES:
         raise WeakPassword(f"The password must have at most {MAX_BYTES} bytes")
+    if "\n" in password or "\r" in password:
+        raise WeakPassword("The password must be one line: browsers send no line breaks")
     if password.lower() in _common():
         raise WeakPassword("This password is one of the most common ones; choose another")
     if len(_without(password.lower(), (*SHOP_WORDS, *words))) < _MIN_OTHERS:

@@ -116,5 +116,5 @@ HandleInPath = Annotated[
 
 
 def own_path(text: str) -> str | None:
-    """The text if it leads to a page of this shop; None for anything that could lead elsewhere (CWE-601)."""
+    """Return the text if it is a path of this shop; None for anything that could lead elsewhere (CWE-601)."""
     return text if _OWN_PATH.fullmatch(text) else None

@@ -8,11 +8,10 @@ from starlette.responses import Response
 
 from cartapp.session import Session
 
-from .account_inputs import own_path
 from .account_sessions import own_sessions
 from .errors import Refused
 from .pages import rendered, take_flashes, typed
-from .users import required_user
+from .users import own_page, required_user
 from .visitor import has_expired
 
 FLASH_OF_ACCOUNT = "account"
@@ -28,7 +27,7 @@ async def login_page(
     asked = str((fields or request.query_params).get("next") or "")
     context = {
         "typed": {"email": ""} | typed(fields, ("email",)),
-        "next": own_path(asked) or "",
+        "next": own_page(request, asked) or "",
         "open": request.app.state.settings.registration == "open",
         "flashes": [("Your earlier session has ended", "info")] if has_expired(request, session) else [],
     }

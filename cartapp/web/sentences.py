@@ -79,6 +79,7 @@ SENTENCES = (
     _("The password must have at least {limit} characters"),
     _("The password must have at most {limit} bytes"),
     _("This password is one of the most common ones; choose another"),
+    _("The password must be one line: browsers send no line breaks"),
     _("This password is easy to guess from your name or the shop's; choose another"),
     _("The form is not valid UTF-8, or it has too many fields"),
     _("The body must be a form ({form}) or JSON ({json})"),

@@ -4,23 +4,38 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, cast
+from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from cartapp.accounts import Accounts, LoggedIn, Recognised, User
 from cartapp.accounts.addresses import is_same
 from cartapp.session import Session, SessionEnded, SessionTooLarge
 from cartapp.session.fastapi import load_session
 
-from .account_inputs import UserProfile
+from .account_inputs import UserProfile, own_path
 from .browsers import browser_of
 from .errors import error_response
 from .layers.remember_me import Device
 
 LOGIN_PAGE, HOME = "/login", "/dashboard"
 _LOGIN = "_login"
+
+
+def own_page(request: Request, text: str) -> str | None:
+    """Return the path if it leads to something of this shop that can be shown; None for any other text.
+
+    A path for POST alone, such as `/logout`, would end on a page that says "Method not allowed".
+    """
+    path = own_path(text)
+    if path is None:
+        return None
+    asked = {"type": "http", "method": "GET", "path": unquote(path.partition("?")[0].partition("#")[0])}
+    found = any(route.matches({**request.scope, **asked})[0] is Match.FULL for route in request.app.routes)
+    return path if found else None
 
 
 class LoginRequired(Exception):

@@ -5,7 +5,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cartapp.accounts import LoggedIn
 
-from ..account_inputs import Credentials, Registration, own_path
+from ..account_inputs import Credentials, Registration
 from ..account_pages import login_page, register_page
 from ..answers import JSONAnswer
 from ..clients import is_json_client
@@ -16,7 +16,7 @@ from ..forms import submitted
 from ..openapi import FORM_PROBLEMS, form_body, json_answer
 from ..outputs import Entered, Message
 from ..routing import PageRoute
-from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, client_of
+from ..users import HOME, LOGIN_PAGE, VisitorDep, accounts_of, client_of, own_page
 
 router = APIRouter(
     route_class=PageRoute, tags=["Accounts"], default_response_class=HTMLResponse, responses=FORM_PROBLEMS
@@ -73,7 +73,7 @@ async def login(request: Request, session: VisitorDep) -> Response:
             wanted.email, wanted.password, client=client_of(request), remember=wanted.remember_me
         )
         await enter(request, session, made)
-        return _entered(request, made, "Login successful", 200, own_path(wanted.next) or HOME)
+        return _entered(request, made, "Login successful", 200, own_page(request, wanted.next) or HOME)
 
     return await submitted(request, session, Credentials, act, again=login_page)
 
