@@ -11,6 +11,7 @@ import pytest
 
 from cartapp.accounts import UserAdministration, events
 from cartapp.logs import JsonFormatter
+from cartapp.session import SessionInfo, Sessions
 from cartapp.web.account_inputs import own_path
 from cartapp.web.browsers import UNKNOWN, browser_of
 
@@ -120,6 +121,29 @@ async def test_unknown_and_wrong_do_the_same_work(client: httpx.AsyncClient) -> 
         before = passwords.checks
         assert (await client.post("/login", json={"email": email, "password": "wrong"})).status_code == 401
         assert passwords.checks == before + 1
+
+
+async def test_h11_the_dashboard_looks_at_others_sessions_only_for_a_users_other_devices(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = client._transport.app  # type: ignore[attr-defined]
+    looked_at = 0
+
+    async def find(self: Sessions, user: str | None = None) -> AsyncIterator[SessionInfo]:
+        nonlocal looked_at
+        async for info in found(self, user):
+            looked_at += 1
+            yield info
+
+    found = Sessions.find
+    monkeypatch.setattr(Sessions, "find", find)
+    await client.post("/register", json=ALICE)
+    assert len((await client.get("/account/sessions")).json()["sessions"]) == 1
+    assert looked_at == 0
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as other:
+        await other.post("/login", json={"email": ALICE["email"], "password": ALICE["password"]})
+        assert len((await client.get("/account/sessions")).json()["sessions"]) == 2
+    assert 1 <= looked_at <= 2
 
 
 @pytest.mark.parametrize("path", ["/", "/cart", "/cart?a=b&c=%2F", "/a-b_c~d[e]#f"])

@@ -55,6 +55,11 @@ class Sessions:
         except UnreadableRecord:
             return None
 
+    @property
+    def can_list(self) -> bool:
+        """Whether the backend can tell what it holds."""
+        return isinstance(self._store, Listable)
+
     async def find(self, user: str | None = None) -> AsyncIterator[SessionInfo]:
         """All live sessions, or one user's, in no order and bounded memory."""
         async for summary in self._listable().scan(user_id=user):

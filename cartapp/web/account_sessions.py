@@ -39,19 +39,25 @@ class OwnSessions:
 
 
 async def own_sessions(request: Request, session: Session) -> OwnSessions:
-    """All sessions of the user that are good. Raises `LoginRequired`."""
+    """Return one good session for each log-in of the user. Raises `LoginRequired`.
+
+    The listing ends when every log-in is found, since some backends look through the sessions of all users
+    for it. Sessions that share a log-in are in one browser and end together.
+    """
     user, store = required_user(request), request.app.state.sessions
     current = _current(session)
-    good = await accounts_of(request).current_logins(user.id)
+    missing = await accounts_of(request).current_logins(user.id) - {_login_id(session)}
     others: list[OwnSession] = []
-    try:
-        async for summary in store.find(user.id):
-            if summary.handle != session.id and (found := await store.get(summary.handle)):
-                others += [_told(found)] if _login_id(found.data) in good else []
-            if len(others) == _MOST:
-                break
-    except StoreNotSupported:
+    if not store.can_list:
         return OwnSessions([current], _UNLISTED.format(request.app.state.settings.backend))
+    if missing:
+        async for summary in store.find(user.id):
+            found = await store.get(summary.handle)
+            if found is not None and (login_id := _login_id(found.data)) in missing:
+                missing -= {login_id}
+                others.append(_told(found))
+            if not missing or len(others) == _MOST:
+                break
     others.sort(key=lambda one: one.last_seen, reverse=True)
     return OwnSessions([current, *others])
 
