@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Needs only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-quick lint format messages table bench soak screenshots lock clean
+.PHONY: help run setup test test-quick lint format messages table bench soak screenshots lock audit clean
 
 # python3 where it will do, otherwise the newest other one that answers.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -83,6 +83,10 @@ lock: .venv/bin/python ## write lock/ anew from pyproject.toml (UPGRADE=1: with 
 	$(COMPILE) --group build -c lock/dev.txt -o lock/run.txt
 	$(COMPILE) --all-extras --group dev --group bench -c lock/dev.txt -o lock/bench.txt
 	$(COMPILE_ALONE) --python-version 3.12 --group tina4 -c lock/bench.txt -o lock/tina4.txt
+
+audit: .venv/bin/python ## look for known vulnerabilities in what lock/ names; needs pypi.org
+	@$(BIN)/python -m venv .venv/audit && .venv/audit/bin/pip --disable-pip-version-check --quiet install pip-audit
+	for file in run dev bench; do .venv/audit/bin/pip-audit --disable-pip --require-hashes -r lock/$$file.txt || exit 1; done
 
 clean: ## remove what the targets above have made (data/ and .env.local stay)
 	rm -rf .venv benchmarks/peers/node_modules dist .mypy_cache .ruff_cache .hypothesis
