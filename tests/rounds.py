@@ -15,6 +15,9 @@ class Rounds:
     def __init__(self) -> None:
         self._came = asyncio.Condition()
         self._ended = False
+        self._may_come = asyncio.Event()
+        self._may_come.set()
+        self._under_way = 0
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds that only visits change."""
@@ -37,9 +40,24 @@ class Rounds:
             finally:
                 self._ended = True
 
+    @asynccontextmanager
+    async def resting(self) -> AsyncIterator[None]:
+        """Let no visit begin within the block, and wait first until those under way have ended."""
+        self._may_come.clear()
+        try:
+            await self.until(lambda: self._under_way == 0)
+            yield
+        finally:
+            self._may_come.set()
+
     async def _again(self, visit: Visit, pause: float) -> None:
         while not self._ended:
-            await visit()
+            await self._may_come.wait()
+            self._under_way += 1
+            try:
+                await visit()
+            finally:
+                self._under_way -= 1
             async with self._came:
                 self._came.notify_all()
             await asyncio.sleep(pause)  # a refusal takes no time at all

@@ -4,6 +4,7 @@ What `traffic` does with the session layer alone, here through the whole applica
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Shopper:
     """Keyboards that had been confirmed and were gone later."""
     vanished: int = 0
     """How often the whole session was gone."""
+    refused_at: float = 0.0
+    """When it was refused last, on the monotonic clock."""
     _turns: int = 0
 
     async def come(self) -> None:
@@ -54,6 +57,7 @@ class Shopper:
             assert "Set-Cookie" not in answer.headers
             self.unknown += writes
             self.refused += 1
+            self.refused_at = time.monotonic()
         elif answer.status_code == 409:  # the session vanished between loading and saving
             assert self.keeps != "all"
         else:
@@ -133,6 +137,11 @@ class Crowd(Rounds):
 
     def refused(self) -> int:
         return sum(shopper.refused for shopper in self.shoppers)
+
+    @property
+    def refused_at(self) -> float:
+        """When a shopper was refused last, on the monotonic clock."""
+        return max(shopper.refused_at for shopper in self.shoppers)
 
     def lost(self) -> int:
         return sum(shopper.lost for shopper in self.shoppers)

@@ -14,7 +14,7 @@ class Proxy:
 
     The requests always arrive. What comes back is up to the test: after `answers_for(n)` n more bytes pass;
     then every connection is cut, or hangs when `hang` is set, until `heal` is called. `delay_answers` holds
-    back single pieces of what comes back.
+    back single pieces of what comes back. `swallow` is the exception: nothing passes in either direction.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -24,6 +24,7 @@ class Proxy:
         self._hang = False
         self._delay: Callable[[], float] | None = None
         self._cutting = False
+        self._accepted = self._swallowed = 0  # connections so far, and how many of them are swallowed
         self.cuts = 0
         """Answers that `cut_next_answer` has cut."""
         self._healed = asyncio.Event()
@@ -76,6 +77,17 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def swallow(self) -> None:
+        """Let nothing pass on the connections that there are, as a network does that has forgotten them.
+
+        They stay open for both sides. New connections are not affected.
+        """
+        self._swallowed = self._accepted
+
+    def redirect(self, server_port: int) -> None:
+        """Lead new connections to another server."""
+        self._server_port = server_port
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -99,26 +111,33 @@ class Proxy:
         to_server: asyncio.StreamWriter,
     ) -> None:
         self._writers.add(to_server)
+        self._accepted += 1
+        number = self._accepted
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._requests(reader, to_server))
-                both.create_task(self._answers(there, writer))
+                both.create_task(self._requests(reader, to_server, number))
+                both.create_task(self._answers(there, writer, number))
         finally:
             self._writers.discard(to_server)
             to_server.transport.abort()
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
-                writer.write(chunk)
-                await writer.drain()
+                if number > self._swallowed:
+                    writer.write(chunk)
+                    await writer.drain()
         writer.transport.abort()
 
-    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
-                if not await self._pass_on(chunk, writer):
+                if number > self._swallowed and not await self._pass_on(chunk, writer):
                     break
+        if number <= self._swallowed:
+            return  # the client is not told that the server has closed
         writer.close()  # what has been written still arrives
 
     async def _pass_on(self, chunk: bytes, writer: asyncio.StreamWriter) -> bool:

@@ -1,0 +1,224 @@
+"""The backends of the fault matrix: each behind a proxy, with what can be done to its server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+
+from cartapp.session.stores.engine import Database
+from tests.backends import upgraded
+from tests.databases import SERVERS
+from tests.running import Shop, running_shop
+from tests.servers import memcached, mongodb
+from tests.servers.process import Server
+from tests.servers.proxy import Proxy
+from tests.servers.redis import AT_ONCE, RedisServer, redis_binary, running
+from tests.servers.sql import SqlServer
+from tests.servers.valkey import valkey_binary
+from tests.shoppers import Keeps
+from tests.waiting import DEADLINE, until
+
+TIMEOUT = 1.0
+"""Seconds of CART_SESSION_TIMEOUT."""
+
+Step = Callable[[], Awaitable[None]]
+Fault = tuple[Step, Step]
+"""What begins a fault and what ends it."""
+
+
+@dataclass
+class Place:
+    """A running shop on a backend, and the faults that its kind of server can have beside those of all."""
+
+    name: str
+    settings: Mapping[str, str]
+    server: Server
+    proxy: Proxy
+    keeps: Keeps = "all"
+    """What a killed server still has when it is back."""
+    own: dict[str, Fault] = field(default_factory=dict)
+    shop: Shop | None = None
+
+
+Open = Callable[[pytest.FixtureRequest, AsyncExitStack], Awaitable[Place]]
+
+
+@asynccontextmanager
+async def opened(name: str, request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Place]:
+    """The shop on this backend, with two processes and a proxy in front of the server."""
+    async with AsyncExitStack() as stack:
+        place = await PLACES[name](request, stack)
+        settings = {"CART_SESSION_TIMEOUT": str(TIMEOUT), **place.settings}
+        shop = await asyncio.to_thread(_started, folder, settings, stack)
+        place.shop = shop
+        yield place
+
+
+def _started(folder: Path, settings: Mapping[str, str], stack: AsyncExitStack) -> Shop:
+    threads = ExitStack()
+    shop = threads.enter_context(running_shop(folder, settings))
+    stack.push_async_callback(asyncio.to_thread, threads.close)
+    return shop
+
+
+# -- Redis and Valkey ---------------------------------------------------------------------------------------
+
+_ON_DISK = ("appendonly yes", "appendfsync always", AT_ONCE)
+
+
+def _redis(binary: Callable[[], Path]) -> Open:
+    async def prepare(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+        servers = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, servers.close)
+        one, other = [servers.enter_context(running(binary(), *_ON_DISK)) for _ in range(2)]
+        proxy = await stack.enter_async_context(Proxy(one.port))
+        settings = {"CART_SESSION_URL": f"{one.name}://127.0.0.1:{proxy.port}/0"}
+        own = {
+            "read-only": (
+                _asking(one, "REPLICAOF", "127.0.0.1", "1"),
+                _asking(one, "REPLICAOF", "NO", "ONE"),
+            ),
+            "full": (
+                _asking(one, "CONFIG", "SET", "maxmemory", "1"),
+                _asking(one, "CONFIG", "SET", "maxmemory", "0"),
+            ),
+            "no rights": (
+                _asking(one, "ACL", "SETUSER", "default", "-@write"),
+                _asking(one, "ACL", "SETUSER", "default", "+@all"),
+            ),
+            "moved": (_moving_redis(proxy, one, other), _nothing),
+        }
+        return Place(one.name, settings, one.server, proxy, own=own)
+
+    return prepare
+
+
+def _asking(server: RedisServer, *words: str) -> Step:
+    async def step() -> None:
+        await asyncio.to_thread(server.ask, *words)
+
+    return step
+
+
+def _moving_redis(proxy: Proxy, former: RedisServer, new: RedisServer) -> Step:
+    """The replica is promoted and the name leads to it; connections to the former primary stay open."""
+
+    async def step() -> None:
+        new.ask("REPLICAOF", "127.0.0.1", former.port)
+
+        async def is_replica() -> bool:
+            return new.has("master_link_status:up")
+
+        await until(is_replica)
+        former.ask("CLIENT", "PAUSE", 1000, "WRITE")  # what was confirmed reaches the replica
+
+        async def has_all() -> bool:
+            return _offset(former) == _offset(new)
+
+        await until(has_all)
+        new.ask("REPLICAOF", "NO", "ONE")
+        former.ask("REPLICAOF", "127.0.0.1", new.port)
+        proxy.redirect(new.port)
+
+    return step
+
+
+def _offset(server: RedisServer) -> str:
+    lines = dict(line.partition(":")[::2] for line in server.ask("INFO", "replication").splitlines())
+    return str(lines.get("slave_repl_offset") or lines["master_repl_offset"])
+
+
+# -- memcached and MongoDB ----------------------------------------------------------------------------------
+
+
+async def _memcached(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    servers = ExitStack()
+    stack.push_async_callback(asyncio.to_thread, servers.close)
+    server = servers.enter_context(memcached.running())
+    proxy = await stack.enter_async_context(Proxy(server.port))
+    settings = {"CART_SESSION_URL": f"memcached://127.0.0.1:{proxy.port}"}
+    return Place("memcached", settings, server.server, proxy, "nothing")
+
+
+async def _mongodb(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    servers = ExitStack()
+    stack.push_async_callback(asyncio.to_thread, servers.close)
+    server = servers.enter_context(mongodb.running())
+    proxy = await stack.enter_async_context(Proxy(server.port))
+    settings = {"CART_SESSION_URL": f"mongodb://127.0.0.1:{proxy.port}/cart"}
+    return Place("mongodb", settings, server.server, proxy)
+
+
+# -- SQL ----------------------------------------------------------------------------------------------------
+
+_READ_ONLY = {
+    "postgresql": (
+        ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"),
+        (
+            "SET default_transaction_read_only = off",
+            "ALTER SYSTEM RESET default_transaction_read_only",
+            "SELECT pg_reload_conf()",
+        ),
+    ),
+    "mariadb": (("SET GLOBAL read_only = 1",), ("SET GLOBAL read_only = 0",)),
+}
+
+_RENAMED = "ALTER TABLE {} RENAME TO {}"
+
+
+def _sql(name: str) -> Open:
+    async def prepare(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+        server: SqlServer = request.getfixturevalue(SERVERS[name])
+        url = make_url(server.url)
+        assert url.port is not None
+        proxy = await stack.enter_async_context(Proxy(url.port))
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("upgrade")
+        settings = await asyncio.to_thread(upgraded, server.url, folder)
+        there = url.set(port=proxy.port).render_as_string(hide_password=False)
+        own: dict[str, Fault] = {}
+        if name in _READ_ONLY:
+            begin, end = _READ_ONLY[name]
+            own["read-only"] = _running(server, *begin), _running(server, *end)
+        if name != "firebird":  # which cannot rename a table
+            own["no table"] = (
+                _running(server, _RENAMED.format("cart_session", "cart_session_away")),
+                _running(server, _RENAMED.format("cart_session_away", "cart_session")),
+            )
+        return Place(f"database-{name}", {**settings, "DATABASE_URL": there}, server.server, proxy, own=own)
+
+    return prepare
+
+
+def _running(server: SqlServer, *statements: str) -> Step:
+    url = server.url.replace("//cart:", "//admin:") if server.url.startswith("mariadb") else server.url
+
+    def run(connection: Connection) -> None:
+        for statement in statements:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
+
+    async def step() -> None:
+        database = Database(url, timeout=DEADLINE)
+        try:
+            await database.read(run)
+        finally:
+            await database.close()
+
+    return step
+
+
+async def _nothing() -> None:
+    """Nothing ends a move: the name leads to the new primary from then on."""
+
+
+PLACES: dict[str, Open] = {
+    "redis": _redis(redis_binary),
+    "valkey": _redis(valkey_binary),
+    "memcached": _memcached,
+    "mongodb": _mongodb,
+    **{f"database-{name}": _sql(name) for name in SERVERS},
+}
