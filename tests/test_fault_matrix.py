@@ -16,7 +16,7 @@ from .fault_matrix.places import PLACES, Place, opened
 
 pytestmark = pytest.mark.anyio
 
-ALWAYS = ("redis", "database-postgresql")
+ALWAYS = ("file", "redis", "database-postgresql")
 """The places that `make test` tries; `make table` and `make soak` try all."""
 
 EVERYWHERE = [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.soak) for name in PLACES]

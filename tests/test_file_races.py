@@ -146,7 +146,7 @@ async def test_a_writer_that_waited_in_a_removed_folder_writes_into_the_new_one(
     with held_lock(file_of(folder, stored).parent):
         creating = asyncio.create_task(store.create(stored))
         await store.ping()  # by now the task before has most likely come to the lock
-        shutil.rmtree(folder)
+        shutil.rmtree(file_of(folder, stored).parent)
     assert await creating == 1
     assert await store.load(stored.key) == stored
 

@@ -119,16 +119,50 @@ async def test_a_relative_folder_stays_where_it_was(
     assert files_in(tmp_path / "data/sessions") == [file_of(tmp_path / "data/sessions", record)]
 
 
-async def test_the_folder_may_be_removed_while_the_store_runs(
+async def test_a_subfolder_may_be_removed_while_the_store_runs(
     store: FileStore, folder: Path, stored: Record
 ) -> None:
-    shutil.rmtree(folder)
+    shutil.rmtree(file_of(folder, stored).parent)
     assert await store.load(stored.key) is None
     assert await store.save(stored, expected=1) is None
     assert not await store.touch(stored.key, expected=1, last_used=1, expires=2)
     assert not await store.delete(stored.key)
     assert await store.create(stored) == 1
     assert await store.load(stored.key) == stored
+
+
+@pytest.mark.parametrize("in_its_place", [None, "folder", "file"])
+async def test_b8_a_folder_that_is_gone_is_an_outage(
+    store: FileStore, folder: Path, stored: Record, in_its_place: str | None
+) -> None:
+    """Its sessions are somewhere else, and none may begin where they are not."""
+    away = folder.with_name("away")
+    folder.rename(away)
+    if in_its_place == "folder":
+        folder.mkdir(0o700)
+    elif in_its_place == "file":
+        folder.write_text("A volume that is not mounted.")
+    calls = [
+        lambda: store.load(stored.key),
+        lambda: store.save(stored, expected=1),
+        lambda: store.touch(stored.key, expected=1, last_used=1, expires=2),
+        lambda: store.delete(stored.key),
+        store.ping,
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable, match="cannot be used: "):
+            await call()
+    if in_its_place == "folder":
+        folder.rmdir()
+    elif in_its_place == "file":
+        folder.unlink()
+    else:
+        with pytest.raises(StoreUnavailable, match="it is gone; put it back"):
+            await store.create(stored)
+        assert not folder.exists()
+    away.rename(folder)
+    assert await store.load(stored.key) == stored
+    assert await FileStore(folder).load(stored.key) == stored
 
 
 # -- what is no record --------------------------------------------------------------------------------------

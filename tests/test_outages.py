@@ -6,17 +6,16 @@ Every answer is a true one or a 503, nothing is lost that the server kept, and n
 import asyncio
 import os
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
 
 from .backends import Settings, upgraded
 from .databases import SERVERS
+from .disks import held_database, held_shards
 from .running import Shop, running_shop
 from .servers import memcached, mongodb
 from .servers.process import Server
@@ -52,29 +51,16 @@ class Place:
 # -- the backends -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _held_shards(folder: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        for shard in (folder / "data" / "sessions").iterdir():
-            descriptor = os.open(shard, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            flock(descriptor, LOCK_EX)
-        yield
-
-
-@contextmanager
-def _held_database(folder: Path) -> Iterator[None]:
-    with closing(sqlite3.connect(folder / "data" / "cart.db", isolation_level=None, timeout=60)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        yield
-
-
 def _file(_request: pytest.FixtureRequest, _stack: ExitStack) -> Place:
-    return Place({"CART_SESSION_BACKEND": "file"}, hold=_held_shards)
+    return Place(
+        {"CART_SESSION_BACKEND": "file"}, hold=lambda folder: held_shards(folder / "data" / "sessions")
+    )
 
 
 def _sqlite(_request: pytest.FixtureRequest, _stack: ExitStack) -> Place:
-    return Place({"CART_SESSION_BACKEND": "database"}, hold=_held_database)
+    return Place(
+        {"CART_SESSION_BACKEND": "database"}, hold=lambda folder: held_database(folder / "data" / "cart.db")
+    )
 
 
 def _redis(_request: pytest.FixtureRequest, stack: ExitStack) -> Place:

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .places import Fault, Place, Step
+from tests.running import Shop
+from tests.servers.proxy import Proxy
+
+from .places import Fault, Place
 
 FAULTS = {
     "killed": "server killed, started again",
@@ -31,49 +34,50 @@ _CROWD = 120  # requests at once, for two processes with ten connections each
 class _Slow:
     """Answers of the server that take so long that waiting requests need all connections of a pool."""
 
-    place: Place
+    shop: Shop
+    proxy: Proxy
 
     async def begin(self) -> None:
-        self.place.proxy.delay_answers(lambda: 0.15)
-        assert self.place.shop is not None
-        async with self.place.shop.client() as client:
+        self.proxy.delay_answers(lambda: 0.15)
+        async with self.shop.client() as client:
             await asyncio.gather(*(client.get("/visit-counter") for _ in range(_CROWD)))
 
     async def end(self) -> None:
-        self.place.proxy.delay_answers(None)
+        self.proxy.delay_answers(None)
 
 
 def fault(place: Place, name: str) -> Fault | None:
     """What begins and ends a fault; None where the backend cannot have it, or it was not tried."""
-    if name in place.own:
-        return place.own[name]
-    proxy, server, shop = place.proxy, place.server, place.shop
-    assert shop is not None
-    slow = _Slow(place)
-    common: dict[str, Fault] = {
-        "killed": (_threaded(server.kill), _threaded(server.start)),
-        "hangs": (_threaded(server.pause), _threaded(server.resume)),
-        "closed": (_called(proxy.cut), _nothing),
-        "swallowed": (_called(proxy.swallow), _nothing),
-        "exhausted": (slow.begin, slow.end),
-        "paused": (_threaded(shop.server.pause), _threaded(shop.server.resume)),
-    }
-    return common.get(name)
+    assert place.shop is not None
+    common: dict[str, Fault] = {"paused": _threaded(place.shop.server.pause, place.shop.server.resume)}
+    if place.server is not None:
+        common["killed"] = _threaded(place.server.kill, place.server.start)
+        common["hangs"] = _threaded(place.server.pause, place.server.resume)
+    if place.proxy is not None:
+        slow = _Slow(place.shop, place.proxy)
+        common["closed"] = _called(place.proxy.cut)
+        common["swallowed"] = _called(place.proxy.swallow)
+        common["exhausted"] = slow.begin, slow.end
+    return {**common, **place.own}.get(name)
 
 
-def _threaded(call: Callable[[], None]) -> Step:
-    async def step() -> None:
-        await asyncio.to_thread(call)
+def _threaded(begin: Callable[[], None], end: Callable[[], None]) -> Fault:
+    async def begun() -> None:
+        await asyncio.to_thread(begin)
 
-    return step
+    async def ended() -> None:
+        await asyncio.to_thread(end)
 
-
-def _called(call: Callable[[], None]) -> Step:
-    async def step() -> None:
-        call()
-
-    return step
+    return begun, ended
 
 
-async def _nothing() -> None:
-    pass
+def _called(begin: Callable[[], None]) -> Fault:
+    """A fault that happens at once and does not end."""
+
+    async def begun() -> None:
+        begin()
+
+    async def ended() -> None:
+        pass
+
+    return begun, ended

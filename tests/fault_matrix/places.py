@@ -1,8 +1,9 @@
 """The backends of the fault matrix: each behind a proxy, with what can be done to its server."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 from cartapp.session.stores.engine import Database
 from tests.backends import upgraded
 from tests.databases import SERVERS
+from tests.disks import FILLER, fill, held_database, held_shards, small_disk
 from tests.running import Shop, running_shop
 from tests.servers import memcached, mongodb
 from tests.servers.process import Server
@@ -37,8 +39,9 @@ class Place:
 
     name: str
     settings: Mapping[str, str]
-    server: Server
-    proxy: Proxy
+    server: Server | None = None
+    """None for files and SQLite, where the application itself reads and writes."""
+    proxy: Proxy | None = None
     keeps: Keeps = "all"
     """What a killed server still has when it is back."""
     own: dict[str, Fault] = field(default_factory=dict)
@@ -133,6 +136,55 @@ def _offset(server: RedisServer) -> str:
     return str(lines.get("slave_repl_offset") or lines["master_repl_offset"])
 
 
+# -- files and SQLite ---------------------------------------------------------------------------------------
+
+
+async def _file(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    disk = stack.enter_context(small_disk())
+    sessions, away = disk / "sessions", disk / "away"
+    own: dict[str, Fault] = {
+        "hangs": _held(stack, lambda: held_shards(sessions)),
+        "full": (_called(lambda: fill(disk)), _called(lambda: (disk / FILLER).unlink())),
+        "no table": (_called(lambda: sessions.rename(away)), _called(lambda: away.rename(sessions))),
+    }
+    settings = {"CART_SESSION_BACKEND": "file", "CART_SESSION_PATH": str(sessions)}
+    return Place("file", settings, own=own)
+
+
+async def _sqlite(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    disk = stack.enter_context(small_disk())
+    file = disk / "cart.db"
+    own: dict[str, Fault] = {
+        "hangs": _held(stack, lambda: held_database(file)),
+        "full": (_called(lambda: fill(disk)), _called(lambda: (disk / FILLER).unlink())),
+        "no table": (
+            _called(lambda: _on_file(file, _RENAMED.format("cart_session", "cart_session_away"))),
+            _called(lambda: _on_file(file, _RENAMED.format("cart_session_away", "cart_session"))),
+        ),
+    }
+    settings = {"CART_SESSION_BACKEND": "database", "DATABASE_URL": f"sqlite:///{file}"}
+    return Place("database-sqlite", settings, own=own)
+
+
+def _on_file(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file, timeout=DEADLINE)) as database:
+        database.execute(statement)
+
+
+def _held(stack: AsyncExitStack, hold: Callable[[], AbstractContextManager[None]]) -> Fault:
+    """What makes writes wait in vain."""
+    held = ExitStack()
+    stack.callback(held.close)
+    return _called(lambda: held.enter_context(hold())), _called(held.close)
+
+
+def _called(call: Callable[[], object]) -> Step:
+    async def step() -> None:
+        await asyncio.to_thread(call)
+
+    return step
+
+
 # -- memcached and MongoDB ----------------------------------------------------------------------------------
 
 
@@ -216,6 +268,8 @@ async def _nothing() -> None:
 
 
 PLACES: dict[str, Open] = {
+    "file": _file,
+    "database-sqlite": _sqlite,
     "redis": _redis(redis_binary),
     "valkey": _redis(valkey_binary),
     "memcached": _memcached,

@@ -1,6 +1,7 @@
 """Sessions in files, one file a record: for all processes of one host, on a local disk."""
 
 import asyncio
+import errno
 import logging
 import os
 import tempfile
@@ -26,7 +27,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _THREADS = 4
-_PRIVATE_FOR = 1.0  # seconds until the owner of the folder is looked at again
+_CHECKED_FOR = 1.0  # seconds until the folder and its owner are looked at again
+_PUT_BACK = "put it back, or restart the application to begin with what is there"
 _BATCH = 100  # files that one step of a scan or purge opens: a few milliseconds
 
 
@@ -34,9 +36,12 @@ class FileStore:
     """A store in a folder, which is made with mode 0700 when first needed; its files have mode 0600.
 
     The folder itself may be a symbolic link; inside it none is followed. A folder that another user owns or
-    can write to is refused. What stands in a record's place without being one of ours (garbage, a folder, a
-    link, a socket, another user's file) is an `UnreadableRecord` for `load` and a taken key for `create`;
-    `save` and `touch` leave it alone. What the files hold, and what a crash can do to them: see `shard`.
+    can write to is refused. One that is gone after it was used, or has another one in its place (a volume
+    that is not mounted any more), is an outage: its sessions are not absent, but somewhere else.
+
+    What stands in a record's place without being one of ours (garbage, a folder, a link, a socket, another
+    user's file) is an `UnreadableRecord` for `load` and a taken key for `create`; `save` and `touch` leave it
+    alone. What the files hold, and what a crash can do to them: see `shard`.
 
     Whatever may wait (a lock, a slow disk, listing, purging) runs in a few threads of the store's own. A step
     that has begun is finished there even when the task that awaits it is cancelled. Make the store in the
@@ -49,7 +54,8 @@ class FileStore:
         self._base = Path(path).absolute()
         self._clock = clock
         self._pace = Pace()
-        self._private_until = 0.0  # on the monotonic clock
+        self._checked_until = 0.0  # on the monotonic clock
+        self._identity: tuple[int, int] | None = None  # of the folder that is used
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
 
     # -- the contract -------------------------------------------------------------------------------------
@@ -150,15 +156,17 @@ class FileStore:
     # -- one record: each of these is one atomic step ------------------------------------------------------
 
     def _load(self, key: str) -> Record | None:
-        try:
-            with Shard(self._place(key)) as folder:
-                return self._live(folder, key)
-        except FileNotFoundError:
-            return None
+        with suppress(FileNotFoundError), Shard(self._place(key)) as folder:
+            found = self._live(folder, key)
+            if found is not None:
+                return found
+        self._check_base()
+        return None
 
     def _load_locked(self, key: str) -> Record | None:
         with suppress(FileNotFoundError), LockedShard(self._place(key)) as folder:
             return self._live(folder, key)
+        self._check_base()
         return None
 
     def _create(self, wait: bool, record: Record) -> int | None:
@@ -183,6 +191,7 @@ class FileStore:
                     lambda stored: (record, int(expected) + 1) if self._is_seen(stored, expected) else None,
                 )
         except (FileNotFoundError, UnreadableRecord):
+            self._check_base()
             return None
 
     def _touch(self, wait: bool, key: str, expected: Version, last_used: int, expires: int) -> bool:
@@ -196,12 +205,14 @@ class FileStore:
                 ),
             )
             return touched is not None
+        self._check_base()
         return False
 
     def _delete(self, wait: bool, key: str, expected: Seen | None) -> bool:
         with suppress(FileNotFoundError, UnreadableRecord), LockedShard(self._place(key), wait) as folder:
             if expected is None or _is_still(folder.read(key), expected):
                 return folder.remove(key)
+        self._check_base()
         return False
 
     def _is_seen(self, stored: Record, expected: Version) -> bool:
@@ -217,15 +228,38 @@ class FileStore:
 
     def _folder(self, name: str) -> str:
         """Return a shard's path. Raises FileNotFoundError and PermissionError, looking once in a while."""
-        if time.monotonic() >= self._private_until:
-            check_private(os.stat(self._base), self._base)  # noqa: PTH116
-            self._private_until = time.monotonic() + _PRIVATE_FOR
+        if time.monotonic() >= self._checked_until:
+            if not self._check_base():
+                raise FileNotFoundError
+            self._checked_until = time.monotonic() + _CHECKED_FOR
         return f"{self._base}/{name}"  # a Path takes longer to make than a file to open
 
+    def _check_base(self) -> bool:
+        """Return whether there is a folder: before the first session there need be none.
+
+        Raises `OSError` when it is not the folder that was used before, and `PermissionError` when another
+        user can change it.
+        """
+        try:
+            found = os.stat(self._base)  # noqa: PTH116 - half the time of a Path's
+        except FileNotFoundError:
+            if self._identity is None:
+                return False
+            raise OSError(errno.ESTALE, f"it is gone; {_PUT_BACK}") from None
+        check_private(found, self._base)
+        identity = found.st_dev, found.st_ino
+        if self._identity is None:
+            self._identity = identity
+        elif self._identity != identity:
+            raise OSError(errno.ESTALE, f"another folder is in its place; {_PUT_BACK}")
+        return True
+
     def _make_base(self) -> None:
+        if self._check_base():
+            return
         self._base.parent.mkdir(parents=True, exist_ok=True)
         _make_folder(self._base)
-        check_private(self._base.stat(), self._base)
+        self._check_base()
 
     def _probe(self) -> None:
         self._make_base()
