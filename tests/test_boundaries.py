@@ -18,7 +18,7 @@ PACKAGE = Path(cartapp.__file__).parent
 
 LAYERS = (
     {"commands"},
-    {"app", "wire"},
+    {"app", "server"},
     {"start", "web"},
     {"accounts", "catalogue"},
     {"schema"},

@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cartapp.wire import OneWriteProtocol
+from cartapp.server.wire import OneWriteProtocol
+
+from .serving import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -34,18 +34,6 @@ class Watched:
         self._transport.write(data)
 
 
-class Server(uvicorn.Server):
-    """A server that says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listens.set()
-
-
 @asynccontextmanager
 async def served(
     app: ASGIApp,
@@ -57,19 +45,13 @@ async def served(
         def connection_made(self, transport: Any) -> None:
             super().connection_made(Watched(transport, written))
 
-    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="off", log_level="warning", access_log=False)
-    server = Server(config)
-    serving = asyncio.create_task(server.serve())
-    await server.listens.wait()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer, written
-    finally:
-        writer.close()
-        await writer.wait_closed()
-        server.should_exit = True
-        await serving
+    async with serving(app, Protocol) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield reader, writer, written
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
 
 async def small(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -34,9 +34,9 @@ def serve(
     import uvicorn
 
     from ..logs import configuration
+    from ..server.protocol import LimitedProtocol
     from ..settings import choice_of_store, hand_over, load, masked_url
     from ..start import prepare
-    from ..wire import OneWriteProtocol
 
     if reload and workers > 1:
         raise typer.BadParameter("--reload works with one worker only.")
@@ -57,7 +57,8 @@ def serve(
         uvicorn.run(
             "cartapp.app:serve_app",
             factory=True,
-            http=OneWriteProtocol,
+            http=LimitedProtocol,
+            backlog=LimitedProtocol.limits.backlog,
             host=host,
             port=port,
             workers=workers,

@@ -25,7 +25,7 @@ class BodyLimit:
             return self.app(scope, receive, send)
         announced = header_of(scope, b"content-length")
         if announced.isdecimal() and (len(announced) > 20 or int(announced) > MAX_BODY):
-            return error_response(scope, 413, _SENTENCE)(scope, receive, send)
+            return error_response(scope, 413, _SENTENCE, headers=_closing(scope))(scope, receive, send)
         size = 0
 
         async def counting() -> Message:
@@ -33,7 +33,14 @@ class BodyLimit:
             message = await receive()
             size += len(message.get("body", b""))
             if size > MAX_BODY:
-                raise Refused(413, _SENTENCE)  # comes out of whatever is reading the body
+                raise Refused(
+                    413, _SENTENCE, headers=_closing(scope)
+                )  # comes out of whatever is reading the body
             return message
 
         return self.app(scope, counting, send)
+
+
+def _closing(scope: Scope) -> dict[str, str]:
+    """Tell the client that the rest of the body is not read; HTTP/2 has no such header."""
+    return {"Connection": "close"} if scope.get("http_version", "1.1").startswith("1") else {}

@@ -15,7 +15,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
     )
 )
 
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -33,7 +33,7 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
         self.app = app
-        self._plain = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+        self._plain = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
         self._https = [*self._plain, _HSTS] if hsts else self._plain
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

@@ -5,6 +5,7 @@ kernel, which on a small answer is a tenth of the time that it takes.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,14 +19,25 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]
+        super().connection_made(self.wrap(transport))  # type: ignore[arg-type]
+
+    def wrap(self, transport: asyncio.Transport) -> "OneWrite":
+        """The transport that the protocol writes to."""
+        return OneWrite(transport)
 
 
-class _OneWrite:
-    """A transport that joins what is written in one turn of the event loop."""
+class OneWrite:
+    """A transport that joins what is written in one turn of the event loop.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    `close` is asked at the end, with the transport itself: when it returns True, it has taken that over.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, *, close: Callable[[asyncio.Transport], bool] | None = None
+    ) -> None:
         self._transport = transport
+        self._close = close
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
         self._size = 0
@@ -45,10 +57,23 @@ class _OneWrite:
     def close(self) -> None:
         """See `asyncio.Transport`; what waits is still sent."""
         self._flush()
-        self._transport.close()
+        if self._closed:
+            return
+        if self._close is not None and self._close(self._transport):
+            self._closed = True
+        else:
+            self._transport.close()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self._closed or self._transport.is_closing()
+
+    def forget(self) -> None:
+        """Ask nothing at the end any more."""
+        self._close = None
 
     def _flush(self) -> None:
-        if self._waiting and not self._transport.is_closing():
+        if self._waiting and not self.is_closing():
             self._transport.write(b"".join(self._waiting))
         self._waiting.clear()
         self._size = 0
