@@ -164,6 +164,7 @@ async def test_a_body_has_a_limit(client: httpx.AsyncClient) -> None:
         for content in (TOO_LONG, in_pieces()):
             answer = await client.request(method, path, content=content, headers=JSON)
             assert answer.status_code == 413
+            assert answer.headers["connection"] == "close"
             assert "65536 bytes" in answer.json()["error"]
     exact = json.dumps(KEYBOARD).ljust(65_536)
     assert (await client.post("/api/cart/add", content=exact, headers=JSON)).status_code == 200

@@ -1,8 +1,8 @@
 """The limits of one server process.
 
-Of uvicorn's settings, `backlog` and `timeout_keep_alive` are used. `limit_concurrency` would refuse `/healthz`
-like any other path, `h11_max_incomplete_event_size` is for another parser, and there is none for the time that a
-request may take to arrive.
+Of uvicorn's settings, `backlog` and `timeout_keep_alive` are in use. `limit_concurrency` would refuse
+`/healthz` like any other path, `h11_max_incomplete_event_size` is for another parser, and no setting bounds
+the time that a request may take to arrive.
 """
 
 import resource

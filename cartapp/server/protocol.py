@@ -134,7 +134,10 @@ class LimitedProtocol(OneWriteProtocol, Watched):
         if self._is_stalled(now, self.limits.stalled_seconds):
             self._watch.count("response not taken")
             self.transport.abort()
-        elif self._refused or self.flow.read_paused or self.transport.is_closing():
+        elif self._refused:
+            if now - self.since > self.limits.request_seconds:
+                self.transport.abort()  # an earlier response, or one that has begun, does not end
+        elif self.flow.read_paused or self.transport.is_closing():
             return
         elif self._arriving:
             self._check_time(now)
@@ -235,21 +238,34 @@ class LimitedProtocol(OneWriteProtocol, Watched):
         """Answer, in the order of the requests, and close the connection."""
         self._refused = True
         self._watch.count(str(refusal.status))
-        if not self._is_idle():
-            cycle = self.cycle
-            if self._arriving != _BODY or self._own is None:
-                cycle.keep_alive = False  # earlier requests are answered first, and this one not at all
-                self.transport.pause_reading()
-                return
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if cycle.response_started:
-                self.transport.abort()
-                return
         if not linger:
             self._arriving = _NONE
+        if self._is_idle():
+            self._respond(refusal)
+            return
+        cycle, has_cycle = self.cycle, self._own is not None
+        if not has_cycle or cycle.response_started:
+            cycle.keep_alive = False  # earlier responses go first, and one that has begun goes on
+            self.transport.pause_reading()
+            return
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline:
+            self.pipeline[0] = (cycle, self._app_for(refusal))
+        else:
+            self._respond(refusal)
+
+    def _respond(self, refusal: Refusal) -> None:
         self.transport.write(response_to(refusal, self.server_state.default_headers))
         self.transport.close()
+
+    def _app_for(self, refusal: Refusal) -> Any:
+        """What takes the application's place for a request that waits for its turn."""
+
+        async def app(*_: Any) -> None:
+            self._respond(refusal)
+
+        return app
 
     def _close(self, transport: asyncio.Transport) -> bool:
         """Let the connection linger when its request is not whole; otherwise return False."""
