@@ -8,15 +8,18 @@ import asyncio
 from typing import Any
 
 from .limits import Limits
-from .watch import Watched
+from .watch import Watch, Watched
 
 
 class Linger(Watched, asyncio.Protocol):
     """Reads and drops what still comes, within limits; the client learns at once that no more is sent."""
 
-    def __init__(self, transport: asyncio.Transport, connections: set[Any], limits: Limits) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, connections: set[Any], watch: Watch, limits: Limits
+    ) -> None:
         self.since = asyncio.get_running_loop().time()
         self._transport, self._connections, self._limits = transport, connections, limits
+        self._watch = watch
         self._left = limits.linger_bytes
         connections.add(self)
         transport.set_protocol(self)
@@ -32,6 +35,7 @@ class Linger(Watched, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._connections.discard(self)
+        self._watch.forget(self)
 
     def shutdown(self) -> None:
         """See uvicorn's protocols."""

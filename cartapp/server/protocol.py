@@ -58,6 +58,7 @@ class LimitedProtocol(OneWriteProtocol, Watched):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
+        self._watch.forget(self)
         self.transport.forget()  # type: ignore[attr-defined] # a reference cycle would be left
 
     def data_received(self, data: bytes) -> None:
@@ -184,7 +185,7 @@ class LimitedProtocol(OneWriteProtocol, Watched):
 
     def _admit(self) -> None:
         """Make room for this connection, or close it when there is none at all."""
-        limits, number = self.limits, len(self.connections)
+        limits, number = self.limits, self._watch.number()
         if number <= limits.connections or self._watch.make_room(self):
             return
         if number > limits.connections + limits.surplus:
@@ -192,7 +193,9 @@ class LimitedProtocol(OneWriteProtocol, Watched):
             self.transport.abort()
 
     def _has_room(self) -> bool:
-        return self.url.partition(b"?")[0] in _ALWAYS or self._watch.make_room(self)
+        if self._watch.number() <= self.limits.connections or self.url.partition(b"?")[0] in _ALWAYS:
+            return True
+        return self._watch.make_room(self)
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -272,6 +275,6 @@ class LimitedProtocol(OneWriteProtocol, Watched):
         if not self._arriving or transport.is_closing() or not transport.can_write_eof():
             return False
         self._arriving = _NONE
-        Linger(transport, self.connections, self.limits)
+        Linger(transport, self.connections, self._watch, self.limits)
         self.connection_lost(ConnectionAbortedError())  # for uvicorn, it is gone
         return True

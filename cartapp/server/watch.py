@@ -4,6 +4,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
+from heapq import nsmallest
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from uvicorn.server import ServerState
 
 _TICK: Final = 1.0  # seconds
 _LOG_EVERY: Final = 60.0
+_SHARE: Final = 20  # one in so many connections is evicted at a time
 
 logger = logging.getLogger("cartapp.server")
 
@@ -40,6 +42,7 @@ class Watch:
     def __init__(self, connections: set[Any]) -> None:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
+        self._evicted: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._counted: Counter[str] = Counter()
         self._next_line = 0.0
@@ -53,16 +56,25 @@ class Watch:
         """Count a request or a connection that a limit has ended, for the log."""
         self._counted[what] += 1
 
-    def make_room(self, new: Watched) -> bool:
-        """Evict the connection that has waited longest, other than `new`. False when none waits.
+    def number(self) -> int:
+        """Connections without those that have been evicted and are not closed yet."""
+        return len(self._connections) - len(self._evicted)
 
-        A client that is slow on purpose has waited longest: others send a request within moments.
+    def make_room(self, new: Watched) -> bool:
+        """Evict connections that have waited longest, other than `new`. False when none waits.
+
+        A client that is slow on purpose has waited longest: others send a request within moments. Several are
+        evicted at once, since each look at all connections takes as long as some requests.
         """
         waiting = [one for one in self._watched() if one is not new and one.is_waiting()]
-        if not waiting:
-            return False
-        min(waiting, key=lambda one: one.since).evict()
-        return True
+        for one in nsmallest(max(1, self.number() // _SHARE), waiting, key=lambda one: one.since):
+            self._evicted.add(one)
+            one.evict()
+        return bool(waiting)
+
+    def forget(self, connection: Watched) -> None:
+        """Note that a connection is closed."""
+        self._evicted.discard(connection)
 
     def _watched(self) -> list[Watched]:
         return [one for one in self._connections if isinstance(one, Watched)]
