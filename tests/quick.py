@@ -55,6 +55,8 @@ LEFT_OUT = (
     "test_redis_faults.py::test_frozen_under_load",
     "test_security_headers.py::test_on_a_server_behind_a_proxy",
     "test_serve.py",
+    "test_server_fuzz.py",
+    "test_server_limits.py",
     "test_sql_dialects.py::test_the_driver_of_sql_server_is_there_and_gives_up_in_time",
     "test_sqlite_store.py::test_random_kills_break_no_record_and_lose_no_answered_write",
     "test_start.py::test_processes_that_start_at_once_share_one_secret",
