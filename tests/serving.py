@@ -24,7 +24,8 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: ASGIApp, protocol: type[asyncio.Protocol]) -> AsyncIterator[int]:
     """The port of a server with this protocol."""
-    config = uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_level="warning", access_log=False)
+    # Without a configuration of logging, which other tests of this process would find.
+    config = uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None)
     server = Server(config)
     task = asyncio.create_task(server.serve())
     await server.listens.wait()
