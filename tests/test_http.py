@@ -102,11 +102,24 @@ async def test_the_language_cookie(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/get-language")).json() == {"language": "en"}
     answer = await client.post("/api/set-language", json={"language": "fr"})
     assert answer.json() == {"message": "Language set to fr"}
-    assert answer.headers["Set-Cookie"] == "language=fr; Path=/; Max-Age=31536000; SameSite=Lax"
+    assert answer.headers["Set-Cookie"] == "language=fr; Path=/; Max-Age=31536000; SameSite=Lax; Secure"
     assert (await client.get("/api/get-language")).json() == {"language": "fr"}
     cleared = await client.post("/api/clear-language")
     assert cleared.json() == {"message": "Language cookie cleared"}
     assert (await client.get("/api/get-language")).json() == {"language": "en"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "setting", "is_secure"),
+    [("https", "auto", True), ("http", "auto", False), ("http", True, True), ("https", False, False)],
+)
+async def test_the_language_cookie_is_secure_where_the_sessions_is(
+    scheme: str, setting: object, is_secure: bool
+) -> None:
+    async with started(session_secure=setting) as app, browser(app, f"{scheme}://testserver") as client:
+        answers = [await client.post("/api/set-language"), await client.post("/api/clear-language")]
+        answers.append(await client.post("/api/cart/add", json=KEYBOARD))
+    assert ["; Secure" in answer.headers["Set-Cookie"] for answer in answers] == [is_secure] * 3
 
 
 @pytest.mark.parametrize("value", ['"><script>', "x" * 36, '"fr"', "", "fr_FR"])
