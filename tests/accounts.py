@@ -1,5 +1,6 @@
 """Accounts on a real database with a clock of their own, and what tests of them say again and again."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from argon2 import PasswordHasher
 
 from cartapp.accounts import Accounts, Limit, LoggedIn, UserAdministration
 from cartapp.accounts.passwords import Passwords
+from cartapp.accounts.turns import MOST_OF_ONE, Turns
 from cartapp.schema import ShopDatabase
 from cartapp.session.record import Clock
 from cartapp.session.stores.engine import Database
@@ -34,6 +36,40 @@ async def opened(url: str) -> AsyncIterator[ShopDatabase]:
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def occupied(turns: Turns, network: str) -> AsyncIterator[None]:
+    """Let a network have taken all the room that it has."""
+    over = asyncio.Event()
+
+    async def attempt(number: int) -> None:
+        async with turns.take(f"{number}", network, is_known=False):
+            await over.wait()
+
+    attempts = [asyncio.create_task(attempt(number)) for number in range(MOST_OF_ONE)]
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(*attempts)
+
+
+class CountingHasher(PasswordHasher):
+    """A quick hash, and how often something was hashed or verified."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.work = 0
+
+    def hash(self, *arguments: Any, **options: Any) -> str:
+        self.work += 1
+        return super().hash(*arguments, **options)
+
+    def verify(self, *arguments: Any) -> Any:
+        self.work += 1
+        return super().verify(*arguments)
 
 
 class House:

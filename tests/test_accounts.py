@@ -1,7 +1,7 @@
 """Users, passwords and limits, on each engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -12,7 +12,9 @@ from cartapp.accounts import (
     EmailTaken,
     InvalidCredentials,
     Limit,
+    LoggedIn,
     NoSuchUser,
+    TooBusy,
     TooManyAttempts,
     WeakPassword,
     WrongPassword,
@@ -20,7 +22,7 @@ from cartapp.accounts import (
 from cartapp.accounts.attempts import KNOWN_FOR, network_of
 from cartapp.accounts.passwords import MAX_BYTES, SHOP_WORDS, Passwords, check_new, words_of
 
-from .accounts import ELSEWHERE, EMAIL, HERE, NAME, PASSWORD, House, opened
+from .accounts import ELSEWHERE, EMAIL, HERE, NAME, PASSWORD, CountingHasher, House, occupied, opened
 from .conftest import ManualClock
 from .databases import DATABASES, with_schema
 
@@ -362,6 +364,81 @@ async def test_the_owner_is_not_locked_out_by_others(house: House, clock: Manual
 async def test_guessing_from_a_known_network_is_limited_too(house: House) -> None:
     await house.alice()
     assert [await guess(house, client=HERE) for _ in range(11)].count("TooManyAttempts") == 1
+
+
+async def register(house: House, number: int, client: str = ELSEWHERE, password: str = OTHER) -> type:
+    """One registration; how it ended."""
+    return await outcome(house.accounts.register(f"{number}@example.com", NAME, password, client=client))
+
+
+async def test_h4_registrations_count_for_their_network(house: House, clock: ManualClock) -> None:
+    await house.alice()
+    made = [await register(house, number, f"198.51.100.{number}") for number in range(33)]
+    assert made == [LoggedIn] * 30 + [TooManyAttempts] * 3
+    assert len(await house.operator.everybody()) == 31
+    assert await guess(house) == "TooManyAttempts"  # log-ins from there count together with them
+    assert await house.alice()
+    assert await register(house, 31, "198.51.101.1") == LoggedIn
+    clock.advance(2)
+    assert [await register(house, number) for number in (32, 33)] == [LoggedIn, TooManyAttempts]
+
+
+async def test_h4_a_registration_beyond_the_limit_hashes_nothing(house: House) -> None:
+    house.accounts.passwords = Passwords(hasher := CountingHasher())
+    answers: list[Any] = await asyncio.gather(*(register(house, number) for number in range(33)))
+    refused = answers.count(TooManyAttempts)
+    assert (refused, answers.count(LoggedIn) + answers.count(TooBusy)) == (3, 30)
+    assert hasher.work == answers.count(LoggedIn) + 1  # one is the hash that no password fits
+
+
+async def test_h4_the_registration_that_reached_the_limit_may_come_again(house: House) -> None:
+    assert [await register(house, number) for number in range(31)] == [LoggedIn] * 30 + [TooManyAttempts]
+    assert [await register(house, number) for number in (0, 29, 29)] == [LoggedIn] * 3
+    wrong = [await register(house, 29, password=WRONG) for _ in range(11)]
+    assert wrong == [EmailTaken] * 10 + [TooManyAttempts]
+    assert await register(house, 30) == TooManyAttempts
+    assert len(await house.operator.everybody()) == 30
+
+
+async def test_h4_a_registration_costs_one_hash_whether_the_address_is_taken_or_not(
+    house: House, clock: ManualClock
+) -> None:
+    await house.alice()
+    clock.advance(60)
+    house.accounts.passwords = Passwords(hasher := CountingHasher())
+    work = []
+    for email, password in [("new@example.com", OTHER), ("new@example.com", WRONG), (EMAIL, OTHER)]:
+        before = hasher.work
+        await outcome(house.accounts.register(email, NAME, password, client=HERE))
+        work.append(hasher.work - before)
+    assert work == [1, 1, 1]
+
+
+async def test_h4_an_attempt_without_room_does_not_count_and_changes_nothing(house: House) -> None:
+    made = await house.alice()
+    calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: house.accounts.log_in(EMAIL, PASSWORD, client=HERE, remember=False),
+        lambda: house.accounts.register("new@example.com", NAME, OTHER, client=HERE),
+        lambda: house.change_password(made, PASSWORD, OTHER),
+        lambda: house.accounts.change_email(made.user.id, "new@example.com", PASSWORD, client=HERE),
+        lambda: house.accounts.log_in_again(made.user.id, PASSWORD, client=HERE),
+    ]
+    async with occupied(house.accounts.turns, network_of(HERE)):
+        answers = [await outcome(call()) for call in calls * 8]  # more than the limit of account or network
+    assert answers == [TooBusy] * 40
+    assert await house.operator.add("carol@example.com", "Carol", OTHER)  # an operator's command has no turn
+    assert [user.email for user in await house.operator.everybody()] == [EMAIL, "carol@example.com"]
+    assert await house.alice()
+
+
+async def test_taken_addresses_cannot_be_tried_without_end(house: House) -> None:
+    made = await house.alice()
+    await house.operator.add("bob@example.com", "Bob", PASSWORD)
+    answers = [
+        await outcome(house.accounts.change_email(made.user.id, "bob@example.com", PASSWORD, client=HERE))
+        for _ in range(11)
+    ]
+    assert answers == [EmailTaken] * 10 + [TooManyAttempts]
 
 
 async def test_the_current_password_cannot_be_guessed_without_end(house: House) -> None:

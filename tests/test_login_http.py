@@ -63,9 +63,11 @@ class House:
 
     async def user(self, *, remember: bool = False) -> tuple[httpx.AsyncClient, str]:
         """A new user, logged in; and the address."""
-        email = f"user{next(_numbers)}@example.com"
+        number = next(_numbers)
+        email = f"user{number}@example.com"
         self.secrets |= {PASSWORD, OTHER}
         async with self.client() as first:
+            first.headers["X-Forwarded-For"] = f"10.0.{number}.1"  # one network may not have so many
             user = {"name": "Alice", "email": email, "password": PASSWORD}
             assert (await first.post("/register", json=user)).status_code == 201
         return await self.log_in(email, remember=remember), email
@@ -108,6 +110,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "DATABASE_URL": url,
         "CART_SECRET_KEY": SECRET,
         "CART_LOG_LEVEL": "DEBUG",
+        "CART_TRUSTED_PROXIES": "127.0.0.1",
         "CART_SESSION_TIMEOUT": "20",  # nothing is out of reach here, however busy the machine
     }
     with running_shop(folder, settings, workers=2) as shop:

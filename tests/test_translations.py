@@ -12,7 +12,14 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
+from cartapp.accounts import (
+    EmailTaken,
+    InvalidCredentials,
+    TooBusy,
+    TooManyAttempts,
+    WeakPassword,
+    WrongPassword,
+)
 from cartapp.accounts.passwords import check_new
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import BUILT_IN, NoSuchProduct
@@ -131,6 +138,7 @@ SENTENCES = [
     *sorted(set().union(*(refusals(form) for form in FORMS))),
     *[str(kind()) for kind in (NotInCart, NoSuchProduct, InvalidCredentials, WrongPassword, EmailTaken)],
     *[str(TooManyAttempts(seconds)) for seconds in (1, 30)],
+    str(TooBusy()),
     *[weak(password) for password in ("short", "ä" * 600, "password", "alicecart")],
     *[
         message_of(error).removesuffix(".")
@@ -168,7 +176,7 @@ def test_a_sentence_is_said_in_every_language(sentence: str) -> None:
 
 def test_every_rule_of_the_shop_is_among_them() -> None:
     tested = {NotInCart, NoSuchProduct, CartFull, InvalidCredentials, WrongPassword, WeakPassword, EmailTaken}
-    assert tested | {TooManyAttempts, Refused} == set(REFUSALS)
+    assert tested | {TooBusy, TooManyAttempts, Refused} == set(REFUSALS)
 
 
 def test_what_nobody_knows_stays_as_it_is() -> None:

@@ -1,12 +1,14 @@
 """What visitors do with their accounts. Each step of it is one transaction.
 
-Every method may raise `StoreUnavailable` when the database is out of reach; whether its last transaction took
-effect is not known then. The order of these steps and those of the session: `cartapp.web.entry`.
+Methods that take a password may raise `TooManyAttempts` and `TooBusy`, with nothing changed. Every method may
+raise `StoreUnavailable` when the database is out of reach; whether its last transaction took effect is not
+known then. The order of these steps and those of the session: `cartapp.web.entry`.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -18,10 +20,11 @@ from cartapp.session.record import Clock, now
 
 from . import attempts, events, logins, users
 from .attempts import Counted, Limit, network_of
-from .errors import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
+from .errors import EmailTaken, InvalidCredentials, TooBusy, TooManyAttempts, WeakPassword, WrongPassword
 from .logins import Recognised, Stolen, Token, new_token
 from .passwords import Passwords, check_new, words_of
 from .tables import LOGINS, USERS
+from .turns import Turns
 from .users import User
 
 T = TypeVar("T")
@@ -67,6 +70,7 @@ class Accounts:
         self._session_age = round(session_age * 1000)
         self._clock = clock
         self.passwords = passwords or Passwords()
+        self.turns = Turns()
 
     # -- who it is ----------------------------------------------------------------------------------------
 
@@ -86,48 +90,41 @@ class Accounts:
     # -- beginning ----------------------------------------------------------------------------------------
 
     async def register(self, email: str, name: str, password: str, *, client: str) -> LoggedIn:
-        """A new user, with a log-in. Raises `EmailTaken`, `WeakPassword` or `TooManyAttempts`.
+        """A new user, with a log-in. Raises `EmailTaken` or `WeakPassword`.
 
         The same address and password within a minute are the same registration, whose response was lost.
+        Whether the address is taken does not change the work: one hash.
         """
         check_new(password, words=words_of(email, name))
         network = network_of(client)
-        counted = await self._count(email, network)
-        kept = await self.passwords.hash(password)
-
-        def add(connection: Connection) -> LoggedIn | User:
-            other = users.one(connection, users.having_email(email))
-            if other is not None:
-                return other
-            user = users.add(connection, email, name, kept, self._clock())
-            attempts.forgive(connection, counted, self._clock())
-            return self._begin(connection, user, remember=False)
-
-        added = await self._do(add)
-        if isinstance(added, LoggedIn):
-            events.record("registered", user=added.user.id, account=events.account(email), network=network)
-            return added
-        is_recent = self._clock() - added.created < REPEATED_WITHIN and not added.disabled
-        if is_recent and await self.passwords.verify(added.password_hash, password):
-            return await self._begun(added, counted)
+        other, counted = await self._count_registration(email, network)
+        if other is None or not self._is_recent(other):
+            added = await self._add(email, name, password, counted)
+            if isinstance(added, LoggedIn):
+                account = events.account(email)
+                events.record("registered", user=added.user.id, account=account, network=network)
+                return added
+            other = added
+        if self._is_recent(other) and await self._verify(counted, other, password):
+            return await self._begun(other, counted)
         events.record("registration_refused", account=events.account(email), network=network)
         raise EmailTaken
 
     async def log_in(self, email: str, password: str, *, client: str, remember: bool) -> LoggedIn:
-        """A new log-in of a user. Raises `InvalidCredentials` or `TooManyAttempts`.
+        """A new log-in of a user. Raises `InvalidCredentials`.
 
         Whether the user exists changes neither what is said nor what is done (ASVS 6.3.8).
         """
         network = network_of(client)
         counted = await self._count(email, network)
         user = users.found(await self._database.fetch(users.having_email(email)))
-        right = await self.passwords.verify(user.password_hash if user else None, password)
+        right = await self._verify(counted, user, password)
         if user is None or not right or user.disabled:
             events.record("login_failed", account=events.account(email), network=network)
             raise InvalidCredentials
-        outdated = self.passwords.is_outdated(user.password_hash)
-        kept = await self.passwords.hash(password) if outdated else user.password_hash
-
+        kept = user.password_hash
+        if self.passwords.is_outdated(kept):
+            kept = await self._hash(counted, password)
         return await self._begun(user, counted, password_hash=kept, remember=remember)
 
     async def recognise(self, token: Token, *, client: str) -> Recognised | None:
@@ -189,16 +186,15 @@ class Accounts:
     ) -> PendingPassword:
         """Begin the log-in that `make_password_change` keeps; until then the password is the current one.
 
-        Raises `WrongPassword`, `WeakPassword`, `TooManyAttempts`, and `InvalidCredentials` when the user
-        is gone.
+        Raises `WrongPassword`, `WeakPassword`, and `InvalidCredentials` when the user is gone.
         """
         user, counted = await self._confirm(user_id, current, client, "password_change_failed")
         try:
             check_new(new, words=words_of(user.email, user.name))
         except WeakPassword:
-            await self._do(lambda connection: attempts.forgive(connection, counted, self._clock()))
+            await self._do(lambda connection: attempts.record_success(connection, counted, self._clock()))
             raise
-        password_hash = await self.passwords.hash(new)
+        password_hash = await self._hash(counted, new)
         return PendingPassword(await self._begun(user, counted), password_hash)
 
     async def make_password_change(self, change: PendingPassword, *, client: str) -> None:
@@ -218,12 +214,12 @@ class Accounts:
         events.record("password_changed", user=user.id, network=network_of(client))
 
     async def log_in_again(self, user_id: str, password: str, *, client: str) -> LoggedIn | None:
-        """A new log-in of a user whose password this is; otherwise None. Raises `TooManyAttempts`."""
+        """A new log-in of a user whose password this is; otherwise None."""
         user = await self.user(user_id)
         if user is None or user.disabled:
             return None
         counted = await self._count(user.email, network_of(client))
-        if not await self.passwords.verify(user.password_hash, password):
+        if not await self._verify(counted, user, password):
             return None
         return await self._begun(user, counted)
 
@@ -236,13 +232,12 @@ class Accounts:
     ) -> None:
         """Change the address that the user logs in with, given the password (ASVS 7.5.1); and the name.
 
-        Raises `WrongPassword`, `EmailTaken`, `TooManyAttempts`, and `InvalidCredentials` when the user is
-        gone.
+        Raises `WrongPassword`, `EmailTaken`, and `InvalidCredentials` when the user is gone.
         """
         user, counted = await self._confirm(user_id, current, client, "email_change_failed")
 
         def change(connection: Connection) -> None:
-            attempts.forgive(connection, counted, self._clock())
+            attempts.record_success(connection, counted, self._clock())
             other = users.one(connection, users.having_email(email))
             if other is not None and other.id != user.id:
                 raise EmailTaken
@@ -261,15 +256,67 @@ class Accounts:
     # -- steps --------------------------------------------------------------------------------------------
 
     async def _count(self, email: str, network: str) -> Counted:
+        key, limit = users.email_key(email), self._limit
         try:
             return await self._do(
-                lambda connection: attempts.count(
-                    connection, users.email_key(email), network, self._limit, self._clock()
-                )
+                lambda connection: attempts.count(connection, key, network, limit, self._clock())
             )
         except TooManyAttempts:
             events.record("login_limited", account=events.account(email), network=network)
             raise
+
+    async def _count_registration(self, email: str, network: str) -> tuple[User | None, Counted]:
+        """Count a registration; also return the user who has the address already."""
+        key, limit = users.email_key(email), self._limit
+
+        def count(connection: Connection) -> tuple[User | None, Counted]:
+            user = users.one(connection, users.having_email(email))
+            repeated = user is not None and self._is_recent(user)
+            now = self._clock()
+            return user, attempts.count(connection, key, network, limit, now, is_repeated=repeated)
+
+        try:
+            return await self._do(count)
+        except TooManyAttempts:
+            events.record("registration_limited", account=events.account(email), network=network)
+            raise
+
+    async def _hash(self, counted: Counted, password: str) -> str:
+        async with self._turn(counted):
+            return await self.passwords.hash(password)
+
+    async def _verify(self, counted: Counted, user: User | None, password: str) -> bool:
+        """Whether this is the user's password; the same work when there is no user."""
+        async with self._turn(counted):
+            return await self.passwords.verify(user.password_hash if user else None, password)
+
+    @asynccontextmanager
+    async def _turn(self, counted: Counted) -> AsyncIterator[None]:
+        """Wait for the turn of a counted attempt to hash. Raises `TooBusy`; then it does not count."""
+        try:
+            async with self.turns.take(counted.account, counted.network, is_known=counted.is_known):
+                yield
+        except TooBusy:
+            events.record("password_queue_full", account=counted.account[:12], network=counted.network)
+            await self._do(lambda connection: attempts.refund(connection, counted))
+            raise
+
+    def _is_recent(self, user: User) -> bool:
+        return self._clock() - user.created < REPEATED_WITHIN and not user.disabled
+
+    async def _add(self, email: str, name: str, password: str, counted: Counted) -> LoggedIn | User:
+        """Add a user, with a log-in; or return the user who has the address."""
+        password_hash = await self._hash(counted, password)
+
+        def add(connection: Connection) -> LoggedIn | User:
+            other = users.one(connection, users.having_email(email))
+            if other is not None:
+                return other
+            user = users.add(connection, email, name, password_hash, self._clock())
+            attempts.record_success(connection, counted, self._clock(), is_registration=True)
+            return self._begin(connection, user, remember=False)
+
+        return await self._do(add)
 
     async def _confirm(
         self, user_id: str, password: str, client: str, failure: events.Event
@@ -279,7 +326,7 @@ class Accounts:
         if user is None:
             raise InvalidCredentials
         counted = await self._count(user.email, network_of(client))
-        if not await self.passwords.verify(user.password_hash, password):
+        if not await self._verify(counted, user, password):
             events.record(failure, user=user.id, network=network_of(client))
             raise WrongPassword
         return user, counted
@@ -292,7 +339,7 @@ class Accounts:
         def begin(connection: Connection) -> LoggedIn:
             if not users.replace_hash(connection, user, password_hash or user.password_hash):
                 raise InvalidCredentials  # it was changed in this very moment
-            attempts.forgive(connection, counted, self._clock())
+            attempts.record_success(connection, counted, self._clock())
             return self._begin(connection, user, remember=remember)
 
         return await self._do(begin)

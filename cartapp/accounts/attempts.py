@@ -6,9 +6,9 @@ period ahead of now is refused. A full period's attempts can come at once; after
 `next_due` lies more than a period ahead, unless the clock was set back since: such a one lets one attempt
 through, and from then on one a step.
 
-What is counted is an account, whether there is one or not, and the client's network. So that nobody can lock
-an owner out by guessing on purpose, attempts from a network from which somebody logged in to the account
-lately are counted apart from those of the rest of the world.
+What is counted is an account, whether there is one or not, and the client's network. An attempt that succeeds
+is refunded; a registration stays counted for its network. So that guessing on purpose does not lock an owner
+out, attempts from a network with a recent log-in to the account are counted apart from all others.
 """
 
 from dataclasses import dataclass
@@ -54,10 +54,15 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An attempt that was let through, with what it was counted against."""
+    """An attempt that was let through, with the subjects that it was counted for."""
 
+    account: str
+    network: str
     subjects: tuple[tuple[str, Limit], ...]
+    """That of the account is the last."""
     place: str
+    is_known: bool
+    """Whether there was a log-in to the account from this network in the last `KNOWN_FOR`."""
 
 
 def network_of(host: str) -> str:
@@ -71,34 +76,41 @@ def network_of(host: str) -> str:
     return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
 
 
-def count(connection: Connection, account: str, network: str, limit: Limit, now: int) -> Counted:
+def count(
+    connection: Connection, account: str, network: str, limit: Limit, now: int, *, is_repeated: bool = False
+) -> Counted:
     """Count an attempt before it is made, so that of many at once no more than allowed are.
 
-    Raises `TooManyAttempts`; what was counted in the same transaction is then to be rolled back.
+    With `is_repeated` it is a registration that came before: from the network of that one it counts for the
+    account alone, since its network has paid for it. Raises `TooManyAttempts`; what was counted in the same
+    transaction is then to be rolled back.
     """
     place = _subject("place", account, network)
-    own = place if _is_known(connection, place, now) else _subject("account", account)
-    wide = Limit(limit.count * NETWORK_FACTOR, limit.seconds)
-    # Everybody takes the network's row first, so that no two wait for each other.
-    counted = Counted(((_subject("network", network), wide), (own, limit)), place)
-    for subject, allowed in counted.subjects:
+    is_known = _is_known(connection, place, now)
+    own = (place if is_known else _subject("account", account), limit)
+    wide = (_subject("network", network), Limit(limit.count * NETWORK_FACTOR, limit.seconds))
+    # All take the network's row first, so that no two wait for each other.
+    subjects = (own,) if is_repeated and is_known else (wide, own)
+    for subject, allowed in subjects:
         _count_one(connection, subject, allowed, now)
-    return counted
+    return Counted(account, network, subjects, place, is_known)
 
 
-def forgive(connection: Connection, counted: Counted, now: int) -> None:
-    """The attempt was a success: it does not count, and its network is known from now on."""
-    for subject, limit in counted.subjects:
-        connection.execute(
-            update(ATTEMPTS)
-            .where(ATTEMPTS.c.subject == subject)
-            .values(next_due=ATTEMPTS.c.next_due - limit.step)
-        )
+def record_success(
+    connection: Connection, counted: Counted, now: int, *, is_registration: bool = False
+) -> None:
+    """Refund an attempt, a registration for its account only; its network is known from now on."""
+    _refund(connection, counted.subjects[-1:] if is_registration else counted.subjects)
     known = {"known_until": now + KNOWN_FOR}
     if not connection.execute(
         update(ATTEMPTS).where(ATTEMPTS.c.subject == counted.place).values(known)
     ).rowcount:
         connection.execute(insert(ATTEMPTS).values(subject=counted.place, next_due=0, **known))
+
+
+def refund(connection: Connection, counted: Counted) -> None:
+    """Take back an attempt that was not made after all."""
+    _refund(connection, counted.subjects)
 
 
 def forget(connection: Connection, account: str) -> None:
@@ -110,6 +122,15 @@ def purge(connection: Connection, now: int) -> int:
     """Remove the rows that say nothing any more."""
     idle = (ATTEMPTS.c.next_due <= now * _MICROSECONDS) & (ATTEMPTS.c.known_until <= now)
     return connection.execute(delete(ATTEMPTS).where(idle)).rowcount
+
+
+def _refund(connection: Connection, subjects: tuple[tuple[str, Limit], ...]) -> None:
+    for subject, limit in subjects:
+        connection.execute(
+            update(ATTEMPTS)
+            .where(ATTEMPTS.c.subject == subject)
+            .values(next_due=ATTEMPTS.c.next_due - limit.step)
+        )
 
 
 def _count_one(connection: Connection, subject: str, limit: Limit, now: int) -> None:

@@ -44,3 +44,11 @@ class TooManyAttempts(AccountError):
         self.retry_after = retry_after
         seconds = "1 second" if retry_after == 1 else f"{retry_after} seconds"
         super().__init__(f"Too many attempts; try again in {seconds}")
+
+
+class TooBusy(AccountError):
+    """Too many passwords wait to be hashed; `retry_after` whole seconds later there may be room."""
+
+    def __init__(self) -> None:
+        self.retry_after = 1
+        super().__init__("Too many passwords are being checked at the moment; try again in 1 second")

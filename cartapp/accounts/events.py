@@ -16,10 +16,12 @@ logger = logging.getLogger("cartapp.security")
 Event = Literal[
     "registered",
     "registration_refused",
+    "registration_limited",
     "login_succeeded",
     "login_failed",
     "login_incomplete",
     "login_limited",
+    "password_queue_full",
     "login_remembered",
     "logged_out",
     "remember_me_theft",
@@ -35,9 +37,11 @@ Event = Literal[
 ]
 
 _WARNINGS = (
+    "registration_limited",
     "login_failed",
     "login_incomplete",
     "login_limited",
+    "password_queue_full",
     "remember_me_theft",
     "password_change_failed",
     "email_change_failed",

@@ -25,11 +25,15 @@ _MIN_WORD = 3  # characters of a name below which it is no word worth looking fo
 
 # The cheat sheet's minimum. Raising a number is all there is to do: every log-in makes an old hash new.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, type=Type.ID)
-_threads = ThreadPoolExecutor(2, thread_name_prefix="argon2")  # a hash takes 19 MiB and a core
+
+THREADS = 2
+"""Hashes at a time in a process; each takes 19 MiB and a core."""
+
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
 
 
 class Passwords:
-    """Hashes and verifies off the event loop, a few at a time.
+    """Hashes and verifies off the event loop, a few at a time; `Turns` decides which of them come first.
 
     `checks` counts verifications, those for users that do not exist included.
     """

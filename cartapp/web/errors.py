@@ -14,7 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from cartapp.accounts import EmailTaken, InvalidCredentials, TooManyAttempts, WeakPassword, WrongPassword
+from cartapp.accounts import (
+    EmailTaken,
+    InvalidCredentials,
+    TooBusy,
+    TooManyAttempts,
+    WeakPassword,
+    WrongPassword,
+)
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import NoSuchProduct
 from cartapp.schema import DatabaseUnavailable
@@ -70,6 +77,7 @@ RULES: Mapping[type[Exception], int] = {
     WeakPassword: 400,
     EmailTaken: 409,
     TooManyAttempts: 429,
+    TooBusy: 503,
 }
 """The status of each rule of the shop that can be broken."""
 
@@ -88,7 +96,9 @@ def refused(error: Exception) -> Refused:
     """A broken rule, in the words of HTTP."""
     if isinstance(error, Refused):
         return error
-    retry = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyAttempts) else None
+    retry = None
+    if isinstance(error, TooManyAttempts | TooBusy):
+        retry = {"Retry-After": str(error.retry_after)}
     fields = dict.fromkeys(_FIELDS.get(type(error), ()), str(error))
     return Refused(RULES[type(error)], str(error), headers=retry, fields=fields)
 

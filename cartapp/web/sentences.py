@@ -76,6 +76,7 @@ SENTENCES = (
     _("The current password is wrong"),
     _("There is an account with this e-mail address already"),
     _("Too many attempts; try again in {time}"),
+    _("Too many passwords are being checked at the moment; try again in {time}"),
     _("The password must have at least {limit} characters"),
     _("The password must have at most {limit} bytes"),
     _("This password is one of the most common ones; choose another"),
