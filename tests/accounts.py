@@ -1,8 +1,7 @@
 """Accounts on a real database with a clock of their own, and what tests of them say again and again."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from argon2 import PasswordHasher
 
 from cartapp.accounts import Accounts, Limit, LoggedIn, UserAdministration
 from cartapp.accounts.passwords import Passwords
-from cartapp.accounts.turns import MOST_OF_ONE, Turns
+from cartapp.accounts.turns import ROOM_OF_ONE, Turns
 from cartapp.schema import ShopDatabase
 from cartapp.session.record import Clock
 from cartapp.session.stores.engine import Database
@@ -38,22 +37,13 @@ async def opened(url: str) -> AsyncIterator[ShopDatabase]:
         await database.close()
 
 
-@asynccontextmanager
-async def occupied(turns: Turns, network: str) -> AsyncIterator[None]:
+@contextmanager
+def occupied(turns: Turns, network: str) -> Iterator[None]:
     """Let a network have taken all the room that it has."""
-    over = asyncio.Event()
-
-    async def attempt(number: int) -> None:
-        async with turns.take(f"{number}", network, is_known=False):
-            await over.wait()
-
-    attempts = [asyncio.create_task(attempt(number)) for number in range(MOST_OF_ONE)]
-    await asyncio.sleep(0)
-    try:
+    with ExitStack() as taken:
+        for _ in range(ROOM_OF_ONE):
+            taken.enter_context(turns.room(network, is_known=False))
         yield
-    finally:
-        over.set()
-        await asyncio.gather(*attempts)
 
 
 class CountingHasher(PasswordHasher):

@@ -36,6 +36,7 @@ LEFT_OUT = (
     "test_http.py::test_on_a_server",
     "test_inspect.py::test_on_a_real_server",
     "test_linear_input.py::test_bodies_through_the_application",
+    "test_login_attack.py",
     "test_login_http.py",
     "test_memcached_faults.py",
     "test_memcached_servers.py",

@@ -67,7 +67,7 @@ async def test_h4_without_room_for_a_hash_it_is_503_and_nothing_changes(
 ) -> None:
     async with started() as app, browser(app) as client:
         assert (await client.post("/register", json=ALICE)).status_code == 201
-        async with occupied(app.state.accounts.turns, HERE):
+        with occupied(app.state.accounts.turns, HERE):
             answer = await call(client)
         assert (answer.status_code, answer.json()) == (503, {"error": BUSY})
         assert answer.headers["retry-after"] == "1"
@@ -79,12 +79,9 @@ async def test_h4_without_room_for_a_hash_it_is_503_and_nothing_changes(
 
 async def test_h4_without_room_the_form_is_shown_again() -> None:
     headers = PAGE | {"Accept-Language": "de"}
-    async with (
-        started() as app,
-        browser(app, headers=headers) as client,
-        occupied(app.state.accounts.turns, HERE),
-    ):
-        answers = [await client.post(path, data=ALICE) for path in ("/login", "/register")]
+    async with started() as app, browser(app, headers=headers) as client:
+        with occupied(app.state.accounts.turns, HERE):
+            answers = [await client.post(path, data=ALICE) for path in ("/login", "/register")]
     for answer in answers:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert messages(answer) == [

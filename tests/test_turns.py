@@ -1,13 +1,13 @@
 """Turns at hashing passwords: whose is next, and what is refused."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from cartapp.accounts import TooBusy
 from cartapp.accounts.passwords import THREADS
-from cartapp.accounts.turns import MOST, MOST_OF_ONE, MOST_OF_UNKNOWN, Turns
+from cartapp.accounts.turns import ROOM, ROOM_OF_ONE, Turns
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ class Attempts:
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def come(self, name: str, *, account: str, network: str, is_known: bool = False) -> None:
+    async def come(self, name: str, *, account: str, network: str, is_known: bool = True) -> None:
         """Let an attempt begin, and wait until it runs, waits or is refused."""
         self._ends[name] = asyncio.Event()
         self._tasks.append(asyncio.create_task(self._attempt(name, account, network, is_known)))
@@ -102,29 +102,50 @@ async def test_no_more_at_a_time_than_threads() -> None:
     await attempts.finish_all()
 
 
-@pytest.mark.parametrize("same", ["account", "network"])
-async def test_one_account_or_network_has_so_much_room(same: str) -> None:
+async def test_unknown_networks_leave_a_thread_to_known_ones() -> None:
     attempts = Attempts()
-    for number in range(MOST_OF_ONE + 1):
-        subjects = {"account": f"{number}", "network": f"{number}"} | {same: "one"}
-        await attempts.come(f"{number}", account=subjects["account"], network=subjects["network"])
-    assert attempts.refused == [f"{MOST_OF_ONE}"]
+    for number in range(6):
+        await attempts.come(f"{number}", account=f"{number}", network=f"{number}", is_known=False)
+    assert attempts.running == ["0"]
+    await attempts.come("known", account="known", network="known")
+    assert attempts.running == ["0", "known"]
+    await attempts.finish_all()
+    assert len(attempts.began) == 7
+
+
+async def test_one_account_has_so_much_room() -> None:
+    attempts = Attempts()
+    for number in range(ROOM_OF_ONE + 1):
+        await attempts.come(f"{number}", account="one", network=f"{number}")
+    assert attempts.refused == [f"{ROOM_OF_ONE}"]
     await attempts.come("other", account="other", network="other")
     assert "other" in attempts.running
     await attempts.finish_all()
-    assert len(attempts.began) == MOST_OF_ONE + 1
+    assert len(attempts.began) == ROOM_OF_ONE + 1
 
 
-async def test_all_together_have_so_much_room_and_some_is_kept_for_known_networks() -> None:
-    attempts = Attempts()
-    for number in range(MOST):
-        await attempts.come(f"{number}", account=f"{number}", network=f"{number}")
-    assert len(attempts.refused) == MOST - MOST_OF_UNKNOWN
-    for number in range(MOST):
-        await attempts.come(f"known-{number}", account=f"k{number}", network=f"k{number}", is_known=True)
-    assert len([name for name in attempts.refused if name.startswith("known")]) == MOST_OF_UNKNOWN
-    await attempts.finish_all()
-    assert len(attempts.began) == MOST
+def test_one_network_has_so_much_room() -> None:
+    turns = Turns()
+    with ExitStack() as taken:
+        for _ in range(ROOM_OF_ONE):
+            taken.enter_context(turns.room("one", is_known=True))
+        with pytest.raises(TooBusy):
+            taken.enter_context(turns.room("one", is_known=False))
+        taken.enter_context(turns.room("other", is_known=True))
+    with turns.room("one", is_known=True):
+        pass
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_known_and_unknown_networks_have_room_of_their_own(is_known: bool) -> None:
+    turns = Turns()
+    with ExitStack() as taken:
+        for number in range(ROOM):
+            taken.enter_context(turns.room(f"{number}", is_known=is_known))
+        with pytest.raises(TooBusy):
+            taken.enter_context(turns.room("other", is_known=is_known))
+        taken.enter_context(turns.room("other", is_known=not is_known))
+    assert not turns._taken
 
 
 async def test_nothing_is_left_of_turns_that_are_over_or_given_up() -> None:
@@ -133,4 +154,4 @@ async def test_nothing_is_left_of_turns_that_are_over_or_given_up() -> None:
         await attempts.come(name, account="one", network="one")
     await attempts.cancel_last()
     await attempts.finish_all()
-    assert (attempts.turns._lines, attempts.turns._length, attempts.began) == ({}, 0, ["running"])
+    assert (attempts.turns._lines, attempts.began) == ({}, ["running"])

@@ -97,16 +97,20 @@ class Accounts:
         """
         check_new(password, words=words_of(email, name))
         network = network_of(client)
-        other, counted = await self._count_registration(email, network)
-        if other is None or not self._is_recent(other):
-            added = await self._add(email, name, password, counted)
-            if isinstance(added, LoggedIn):
-                account = events.account(email)
-                events.record("registered", user=added.user.id, account=account, network=network)
-                return added
-            other = added
-        if self._is_recent(other) and await self._verify(counted, other, password):
-            return await self._begun(other, counted)
+        user = users.found(await self._database.fetch(users.having_email(email)))
+        is_repeated = user is not None and self._is_recent(user)
+        async with self._attempt(
+            email, network, limited="registration_limited", is_repeated=is_repeated
+        ) as counted:
+            if user is None or not is_repeated:
+                added = await self._add(email, name, password, counted)
+                if isinstance(added, LoggedIn):
+                    account = events.account(email)
+                    events.record("registered", user=added.user.id, account=account, network=network)
+                    return added
+                user = added
+            if self._is_recent(user) and await self._verify(counted, user, password):
+                return await self._begun(user, counted)
         events.record("registration_refused", account=events.account(email), network=network)
         raise EmailTaken
 
@@ -116,16 +120,16 @@ class Accounts:
         Whether the user exists changes neither what is said nor what is done (ASVS 6.3.8).
         """
         network = network_of(client)
-        counted = await self._count(email, network)
-        user = users.found(await self._database.fetch(users.having_email(email)))
-        right = await self._verify(counted, user, password)
-        if user is None or not right or user.disabled:
-            events.record("login_failed", account=events.account(email), network=network)
-            raise InvalidCredentials
-        kept = user.password_hash
-        if self.passwords.is_outdated(kept):
-            kept = await self._hash(counted, password)
-        return await self._begun(user, counted, password_hash=kept, remember=remember)
+        async with self._attempt(email, network) as counted:
+            user = users.found(await self._database.fetch(users.having_email(email)))
+            right = await self._verify(counted, user, password)
+            if user is None or not right or user.disabled:
+                events.record("login_failed", account=events.account(email), network=network)
+                raise InvalidCredentials
+            kept = user.password_hash
+            if self.passwords.is_outdated(kept):
+                kept = await self._hash(counted, password)
+            return await self._begun(user, counted, password_hash=kept, remember=remember)
 
     async def recognise(self, token: Token, *, client: str) -> Recognised | None:
         """The user whose device this token remembers; None when it does not, or does not any more.
@@ -188,14 +192,14 @@ class Accounts:
 
         Raises `WrongPassword`, `WeakPassword`, and `InvalidCredentials` when the user is gone.
         """
-        user, counted = await self._confirm(user_id, current, client, "password_change_failed")
-        try:
-            check_new(new, words=words_of(user.email, user.name))
-        except WeakPassword:
-            await self._do(lambda connection: attempts.record_success(connection, counted, self._clock()))
-            raise
-        password_hash = await self._hash(counted, new)
-        return PendingPassword(await self._begun(user, counted), password_hash)
+        async with self._confirmed(user_id, current, client, "password_change_failed") as (user, counted):
+            try:
+                check_new(new, words=words_of(user.email, user.name))
+            except WeakPassword:
+                await self._do(lambda connection: attempts.record_success(connection, counted, self._clock()))
+                raise
+            password_hash = await self._hash(counted, new)
+            return PendingPassword(await self._begun(user, counted), password_hash)
 
     async def make_password_change(self, change: PendingPassword, *, client: str) -> None:
         """Change the password and end all other log-ins, in one transaction.
@@ -218,10 +222,9 @@ class Accounts:
         user = await self.user(user_id)
         if user is None or user.disabled:
             return None
-        counted = await self._count(user.email, network_of(client))
-        if not await self._verify(counted, user, password):
-            return None
-        return await self._begun(user, counted)
+        async with self._attempt(user.email, network_of(client)) as counted:
+            right = await self._verify(counted, user, password)
+            return await self._begun(user, counted) if right else None
 
     async def change_name(self, user_id: str, name: str) -> None:
         """Change the name that pages show."""
@@ -234,17 +237,17 @@ class Accounts:
 
         Raises `WrongPassword`, `EmailTaken`, and `InvalidCredentials` when the user is gone.
         """
-        user, counted = await self._confirm(user_id, current, client, "email_change_failed")
+        async with self._confirmed(user_id, current, client, "email_change_failed") as (user, counted):
 
-        def change(connection: Connection) -> None:
-            attempts.record_success(connection, counted, self._clock())
-            other = users.one(connection, users.having_email(email))
-            if other is not None and other.id != user.id:
-                raise EmailTaken
-            values = {"email": email.strip(), "email_key": users.email_key(email)}
-            users.change(connection, user.id, **values, **({} if name is None else {"name": name}))
+            def change(connection: Connection) -> None:
+                attempts.record_success(connection, counted, self._clock())
+                other = users.one(connection, users.having_email(email))
+                if other is not None and other.id != user.id:
+                    raise EmailTaken
+                values = {"email": email.strip(), "email_key": users.email_key(email)}
+                users.change(connection, user.id, **values, **({} if name is None else {"name": name}))
 
-        await self._do(change)
+            await self._do(change)
         events.record("email_changed", user=user.id, network=network_of(client))
 
     async def purge(self, now: int) -> int:
@@ -255,31 +258,31 @@ class Accounts:
 
     # -- steps --------------------------------------------------------------------------------------------
 
-    async def _count(self, email: str, network: str) -> Counted:
-        key, limit = users.email_key(email), self._limit
-        try:
-            return await self._do(
-                lambda connection: attempts.count(connection, key, network, limit, self._clock())
+    @asynccontextmanager
+    async def _attempt(
+        self, email: str, network: str, *, limited: events.Event = "login_limited", is_repeated: bool = False
+    ) -> AsyncIterator[Counted]:
+        """Count an attempt, which has room for the block. Raises `TooBusy` before anything is written."""
+        account = users.email_key(email)
+        is_known = bool(await self._database.fetch(attempts.known(account, network, self._clock())))
+
+        def count(connection: Connection) -> Counted:
+            at, limit = self._clock(), self._limit
+            return attempts.count(
+                connection, account, network, limit, at, is_known=is_known, is_repeated=is_repeated
             )
-        except TooManyAttempts:
-            events.record("login_limited", account=events.account(email), network=network)
-            raise
-
-    async def _count_registration(self, email: str, network: str) -> tuple[User | None, Counted]:
-        """Count a registration; also return the user who has the address already."""
-        key, limit = users.email_key(email), self._limit
-
-        def count(connection: Connection) -> tuple[User | None, Counted]:
-            user = users.one(connection, users.having_email(email))
-            repeated = user is not None and self._is_recent(user)
-            now = self._clock()
-            return user, attempts.count(connection, key, network, limit, now, is_repeated=repeated)
 
         try:
-            return await self._do(count)
-        except TooManyAttempts:
-            events.record("registration_limited", account=events.account(email), network=network)
+            with self.turns.room(network, is_known=is_known):
+                yield await self._do(count)
+        except (TooBusy, TooManyAttempts) as error:
+            event = limited if isinstance(error, TooManyAttempts) else "password_queue_full"
+            events.record(event, account=events.account(email), network=network)
             raise
+
+    def _is_recent(self, user: User) -> bool:
+        """Whether a user registered so lately that the same registration may come again."""
+        return self._clock() - user.created < REPEATED_WITHIN and not user.disabled
 
     async def _hash(self, counted: Counted, password: str) -> str:
         async with self._turn(counted):
@@ -297,12 +300,8 @@ class Accounts:
             async with self.turns.take(counted.account, counted.network, is_known=counted.is_known):
                 yield
         except TooBusy:
-            events.record("password_queue_full", account=counted.account[:12], network=counted.network)
             await self._do(lambda connection: attempts.refund(connection, counted))
             raise
-
-    def _is_recent(self, user: User) -> bool:
-        return self._clock() - user.created < REPEATED_WITHIN and not user.disabled
 
     async def _add(self, email: str, name: str, password: str, counted: Counted) -> LoggedIn | User:
         """Add a user, with a log-in; or return the user who has the address."""
@@ -318,18 +317,19 @@ class Accounts:
 
         return await self._do(add)
 
-    async def _confirm(
+    @asynccontextmanager
+    async def _confirmed(
         self, user_id: str, password: str, client: str, failure: events.Event
-    ) -> tuple[User, Counted]:
+    ) -> AsyncIterator[tuple[User, Counted]]:
         """The user, when this is the password; counted like a log-in."""
         user = await self.user(user_id)
         if user is None:
             raise InvalidCredentials
-        counted = await self._count(user.email, network_of(client))
-        if not await self._verify(counted, user, password):
-            events.record(failure, user=user.id, network=network_of(client))
-            raise WrongPassword
-        return user, counted
+        async with self._attempt(user.email, network_of(client)) as counted:
+            if not await self._verify(counted, user, password):
+                events.record(failure, user=user.id, network=network_of(client))
+                raise WrongPassword
+            yield user, counted
 
     async def _begun(
         self, user: User, counted: Counted, *, password_hash: str | None = None, remember: bool = False

@@ -16,7 +16,7 @@ from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, case, cast, delete, insert, select, update
+from sqlalchemy import BigInteger, Connection, Select, case, cast, delete, insert, select, update
 
 from .errors import TooManyAttempts
 from .tables import ATTEMPTS
@@ -77,16 +77,22 @@ def network_of(host: str) -> str:
 
 
 def count(
-    connection: Connection, account: str, network: str, limit: Limit, now: int, *, is_repeated: bool = False
+    connection: Connection,
+    account: str,
+    network: str,
+    limit: Limit,
+    now: int,
+    *,
+    is_known: bool,
+    is_repeated: bool = False,
 ) -> Counted:
     """Count an attempt before it is made, so that of many at once no more than allowed are.
 
-    With `is_repeated` it is a registration that came before: from the network of that one it counts for the
-    account alone, since its network has paid for it. Raises `TooManyAttempts`; what was counted in the same
-    transaction is then to be rolled back.
+    `is_known`: whether the query `known` finds the network. With `is_repeated` the attempt is a registration
+    that came before: from the network of that one it counts for the account alone, since its network has paid
+    for it. Raises `TooManyAttempts`; what was counted in the same transaction is then to be rolled back.
     """
     place = _subject("place", account, network)
-    is_known = _is_known(connection, place, now)
     own = (place if is_known else _subject("account", account), limit)
     wide = (_subject("network", network), Limit(limit.count * NETWORK_FACTOR, limit.seconds))
     # All take the network's row first, so that no two wait for each other.
@@ -94,6 +100,16 @@ def count(
     for subject, allowed in subjects:
         _count_one(connection, subject, allowed, now)
     return Counted(account, network, subjects, place, is_known)
+
+
+def known(account: str, network: str, now: int) -> Select[tuple[str]]:
+    """The query that finds a row if there was a log-in to the account from this network lately."""
+    # A time further ahead than a log-in sets it was set by a clock that was wrong.
+    until = ATTEMPTS.c.known_until
+    is_known = (until > now) & (until <= now + KNOWN_FOR + CLOCK_SKEW)
+    return select(ATTEMPTS.c.subject).where(
+        ATTEMPTS.c.subject == _subject("place", account, network), is_known
+    )
 
 
 def record_success(
@@ -158,13 +174,6 @@ def _count_one(connection: Connection, subject: str, limit: Limit, now: int) -> 
             raise TooManyAttempts(max(1, -((latest - due) // 1_000_000)))
         # Between the two statements another worker has committed the row: it can be counted now.
     raise TooManyAttempts(1)
-
-
-def _is_known(connection: Connection, place: str, now: int) -> bool:
-    # A time further ahead than a log-in sets it was set by a clock that was wrong.
-    until = ATTEMPTS.c.known_until
-    known = (ATTEMPTS.c.subject == place) & (until > now) & (until <= now + KNOWN_FOR + CLOCK_SKEW)
-    return connection.execute(select(ATTEMPTS.c.subject).where(known)).first() is not None
 
 
 def _subject(kind: str, *parts: str) -> str:
