@@ -33,6 +33,7 @@ def test_every_line_says_how_it_stands() -> None:
         "met for L2",
         "met for sessions",
         "met for log-in",
+        "met with closed registration",
         "not met",
         "not applicable",
         "the operator's",
