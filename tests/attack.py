@@ -25,6 +25,8 @@ RATE = 1000 / 60
 
 OTHERS = [f"other{number}" for number in range(8)]
 OWNER, HOME = "owner", "198.51.100.1"
+MALLORY = "mallory"
+"""An attacker who knows a password, that of an own account."""
 
 
 @dataclass
@@ -136,11 +138,12 @@ def log_ins_of_the_owner(crowd: Crowd, seen: Seen, seconds: float) -> Task:
     return keep_sending(lambda _: crowd.log_in(seen, OWNER, HOME), per_second=1, seconds=seconds)
 
 
-def log_ins_to_one_account(crowd: Crowd, seen: Seen, seconds: float, password: str) -> Task:
-    """1,000 a minute, each from a network of its own."""
+def log_ins_to_one_account(crowd: Crowd, seen: Seen, seconds: float, name: str) -> Task:
+    """1,000 a minute, each from a network of its own; with the wrong password if it is the owner's."""
+    password = PASSWORD if name == MALLORY else WRONG
 
     async def send(number: int) -> None:
-        await crowd.log_in(seen, OWNER, f"10.{number // 250}.{number % 250}.1", password)
+        await crowd.log_in(seen, name, f"10.{number // 250}.{number % 250}.1", password)
 
     return keep_sending(send, per_second=RATE, seconds=seconds)
 
