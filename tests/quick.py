@@ -34,6 +34,7 @@ LEFT_OUT = (
     "test_forging.py::test_requests_forge_no_line_of_the_servers_log",
     "test_forwarded.py::test_a_server_on_all_addresses_trusts_ipv4_in_ipv6",
     "test_http.py::test_on_a_server",
+    "test_idle_connections.py",
     "test_inspect.py::test_on_a_real_server",
     "test_linear_input.py::test_bodies_through_the_application",
     "test_login_attack.py",

@@ -17,14 +17,17 @@ class Proxy:
     back single pieces of what comes back. `swallow` is the exception: nothing passes in either direction.
     """
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, *, refuses: bytes | None = None) -> None:
         self.port = 0
         self._server_port = server_port
+        self._refuses = refuses  # a request with these bytes ends its connection
         self._left: int | None = None
         self._hang = False
         self._delay: Callable[[], float] | None = None
         self._cutting = False
-        self._accepted = self._swallowed = 0  # connections so far, and how many of them are swallowed
+        self._swallowed = 0  # how many of the connections so far are swallowed
+        self.connections = 0
+        """How many there were so far."""
         self.cuts = 0
         """Answers that `cut_next_answer` has cut."""
         self._healed = asyncio.Event()
@@ -82,7 +85,7 @@ class Proxy:
 
         They stay open for both sides. New connections are not affected.
         """
-        self._swallowed = self._accepted
+        self._swallowed = self.connections
 
     def redirect(self, server_port: int) -> None:
         """Lead new connections to another server."""
@@ -111,8 +114,8 @@ class Proxy:
         to_server: asyncio.StreamWriter,
     ) -> None:
         self._writers.add(to_server)
-        self._accepted += 1
-        number = self._accepted
+        self.connections += 1
+        number = self.connections
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._requests(reader, to_server, number))
@@ -126,6 +129,8 @@ class Proxy:
     ) -> None:
         with suppress(ConnectionError):
             while chunk := await reader.read(_CHUNK):
+                if self._refuses is not None and self._refuses in chunk:
+                    break
                 if number > self._swallowed:
                     writer.write(chunk)
                     await writer.drain()

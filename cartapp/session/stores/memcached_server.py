@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import StoreNotSupported, StoreUnavailable
 from .gather import Closed, Gatherer
+from .idle import IdleConnections, keep_alive
 from .timeouts import SharedTimeout
 
 _MOST: Final = 50  # commands of one batch
@@ -24,6 +25,9 @@ _END: Final = b"\r\nEND\r\n"
 _WORDS: Final = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"END", b"VERSION"}
 _PAUSE: Final = 0.5  # seconds between two tries of a server that hangs
 _BUSY: Final = 0.02  # seconds until the next try when the server is already listing for somebody else
+
+
+_Connection = tuple[StreamReader, StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class MemcachedServer:
         self._host, self._port = host, port
         self._timeout = timeout
         self._limit = SharedTimeout(timeout)
-        self._idle: list[tuple[StreamReader, StreamWriter]] = []
+        self._idle = IdleConnections[_Connection]()
         self._gatherer = Gatherer(self._send, most=_MOST, at_once=pool_size, timeout=timeout)
         self._silent_until = 0.0  # event loop time; 0.0 while it answers
 
@@ -95,16 +99,15 @@ class MemcachedServer:
     async def close(self) -> None:
         """Close every connection; commands under way fail."""
         await self._gatherer.close()
-        while self._idle:
-            _, writer = self._idle.pop()
-            writer.transport.abort()
-            await asyncio.sleep(0)  # lets the socket be closed
+        _abort(self._idle.clear())
+        await asyncio.sleep(0)  # lets the sockets be closed
 
     # -- connections --------------------------------------------------------------------------------------
 
     async def _send(self, commands: Sequence[bytes], answered: Callable[[object], None]) -> None:
         """See `gather.Send`. Nothing is ever sent twice: nobody knows what a broken connection had done."""
-        reader, writer = await self._connection()
+        generation = self._idle.generation
+        connection = reader, writer = self._usable() or await self._connect()
         try:
             # Not drained: a server that waits for its answers to be read takes no further commands, so what
             # is left to write is written while we read. A batch bounds how much that is.
@@ -113,17 +116,24 @@ class MemcachedServer:
                 answered(await _answer(reader))
         except BaseException:
             # Answers may still be on their way, which the next user of the connection would take for its own.
-            writer.transport.abort()
+            _abort([connection, *self._idle.distrust(generation)])
             raise
-        self._idle.append((reader, writer))
+        if not self._idle.put(connection, generation):
+            _abort([connection])
 
-    async def _connection(self) -> tuple[StreamReader, StreamWriter]:
-        while self._idle:
-            reader, writer = self._idle.pop()
+    def _usable(self) -> _Connection | None:
+        """Take an idle connection that the server has not closed."""
+        while connection := self._idle.take():
+            reader, writer = connection
             if not (reader.at_eof() or writer.is_closing()):
-                return reader, writer
-            writer.transport.abort()
-        return await asyncio.open_connection(self._host, self._port)
+                return connection
+            _abort([connection])
+        return None
+
+    async def _connect(self) -> _Connection:
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        keep_alive(writer.get_extra_info("socket"))
+        return reader, writer
 
     async def _begin_dump(self) -> tuple[StreamReader, StreamWriter, bytes]:
         """A connection of its own on which the keys come, and the first line. Waits for other listings."""
@@ -165,6 +175,12 @@ class MemcachedServer:
 
     def _unavailable(self, reason: str) -> StoreUnavailable:
         return StoreUnavailable(f"The memcached store at {self.name} cannot be used: {reason}.")
+
+
+def _abort(connections: Sequence[_Connection]) -> None:
+    """Close connections at once."""
+    for _, writer in connections:
+        writer.transport.abort()
 
 
 async def _answer(reader: StreamReader) -> Answer | Refused:

@@ -31,7 +31,7 @@ from ..record import (
     unpack,
 )
 from .gather import Gatherer
-from .redis_errors import reason_of
+from .redis_errors import is_no_primary, reason_of
 from .redis_link import Command, Link, Place, link_to
 from .redis_url import Address
 from .timeouts import SharedTimeout
@@ -236,13 +236,18 @@ class RedisStore:
         return max(1, expires - self._clock())
 
     async def _run(self, script: _Script, place: bytes, *words: str | bytes | int) -> int:
-        answer = await self._answer(Command(("EVALSHA", script.digest, 1, place, *words)))
+        answer = await self._sent(Command(("EVALSHA", script.digest, 1, place, *words)))
         if isinstance(answer, NoScriptError):  # nothing was done; this way the server learns it as well
-            answer = await self._answer(Command(("EVAL", script.text, 1, place, *words)))
+            answer = await self._sent(Command(("EVAL", script.text, 1, place, *words)))
         return int(self._checked(answer))
 
     async def _ask(self, *words: str | bytes | int) -> Any:
-        return self._checked(await self._answer(Command(words)))
+        return self._checked(await self._sent(Command(words)))
+
+    async def _sent(self, command: Command) -> object:
+        """The answer to a command, sent again if a replica refuses it: the name may lead to a primary now."""
+        answer = await self._answer(command)
+        return await self._answer(command) if is_no_primary(answer) else answer
 
     def _answer(self, command: Command) -> Awaitable[object]:
         """What the server answers; its refusals, and what kept it from answering, as exceptions."""

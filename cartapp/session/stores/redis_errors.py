@@ -23,6 +23,11 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 
 
+def is_no_primary(error: object) -> bool:
+    """Whether a server refuses a command, undone, because it is a replica, or has become one."""
+    return isinstance(error, driver.ReadOnlyError | driver.MasterDownError)
+
+
 def reason_of(error: Exception) -> str:
     """Why a command failed, as the end of a sentence."""
     for kind, reason in _REASONS:

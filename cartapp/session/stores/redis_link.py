@@ -3,23 +3,28 @@
 Nothing is sent twice but what a server has refused undone, as with MOVED. When a connection breaks, nobody
 knows whether the last command took effect, and a compare-and-set that is repeated blindly could be counted as
 a conflict or, had somebody else built on its first run, be applied twice. So retries are off; a connection
-that the server has closed while it was idle is noticed before it is used.
+that the server has closed while it was idle is noticed before it is used. `idle` says when others are closed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
+import redis
 from redis.asyncio import Redis, Sentinel, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError, SlotNotCoveredError
 
+from .idle import KEEPALIVE, IdleConnections
+from .redis_errors import is_no_primary
 from .redis_timed import TimedConnection, TimedSSLConnection
 from .redis_url import Address
+
+_KEPT_ALIVE: Final = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
 
 Place = ClusterNode | None
 """A node of a cluster that is meant; None for whoever has the command's key."""
@@ -52,17 +57,17 @@ class Link(Protocol):
 
 
 def link_to(address: Address, *, timeout: float, pool_size: int) -> Link:
-    """A link, not yet connected, of at most `pool_size` connections. `timeout` is in seconds."""
+    """A link, not yet connected. `timeout` is in seconds; of a cluster, `pool_size` is that of each node."""
     if address.kind == "cluster":
         return ClusterLink(address, timeout, pool_size)
     if address.kind == "sentinel":
-        return _sentinel_link(address, timeout, pool_size)
-    options = {**_options(address), "db": address.database}
+        return _sentinel_link(address, timeout)
+    options = {**_options(address), **_unnamed(), "db": address.database}
     if address.kind == "unix":
-        return PoolLink(ConnectionPool(UnixDomainSocketConnection, pool_size, path=address.path, **options))
+        return PoolLink(ConnectionPool(UnixDomainSocketConnection, path=address.path, **options))
     host, port = address.hosts[0]
     kind = Connection if address.tls is None else SSLConnection
-    return PoolLink(ConnectionPool(kind, pool_size, host=host, port=port, **options))
+    return PoolLink(ConnectionPool(kind, host=host, port=port, **options))
 
 
 def _options(address: Address) -> dict[str, Any]:
@@ -72,19 +77,27 @@ def _options(address: Address) -> dict[str, Any]:
         # The caller bounds each step: redis-py's timers would take a pause of the event loop for an outage.
         "socket_connect_timeout": None,
         "socket_timeout": None,
-        # The kernel notices a peer that has gone without a word.
-        **({} if address.kind == "unix" else {"socket_keepalive": True}),
+        **({} if address.kind == "unix" else _KEPT_ALIVE),
         **address.login,
         **(address.tls or {}),
     }
 
 
-def _sentinel_link(address: Address, timeout: float, pool_size: int) -> "PoolLink":
+def _unnamed() -> dict[str, Any]:
+    """Arguments of a connection that does not send CLIENT SETINFO, at which a twemproxy closes it."""
+    if hasattr(redis, "DriverInfo"):
+        return {"driver_info": redis.DriverInfo(name="", lib_version="")}
+    return {"lib_name": None, "lib_version": None}  # redis-py before 7.2
+
+
+def _sentinel_link(address: Address, timeout: float) -> "PoolLink":
     # The sentinels are asked one after the other: one that hangs must leave time for the next.
     asking: dict[str, Any] = {
         "protocol": 2,
         "socket_timeout": timeout / (len(address.hosts) + 1),
         "retry": Retry(NoBackoff(), 0),
+        **_KEPT_ALIVE,
+        **_unnamed(),
         **address.sentinel_login,
         **(address.tls or {}),
     }
@@ -92,27 +105,31 @@ def _sentinel_link(address: Address, timeout: float, pool_size: int) -> "PoolLin
     pools = [ConnectionPool(kind, host=host, port=port, **asking) for host, port in address.hosts]
     sentinel = Sentinel([])  # type: ignore[no-untyped-call]
     sentinel.sentinels = [Redis.from_pool(pool) for pool in pools]
-    options = {**_options(address), "db": address.database}
+    options = {**_options(address), **_unnamed(), "db": address.database}
     if address.tls is not None:
         options |= {"ssl": True, **address.tls}
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-        address.master, sentinel, max_connections=pool_size, **options
-    )
+    pool = SentinelConnectionPool(address.master, sentinel, **options)  # type: ignore[no-untyped-call]
     return PoolLink(pool, sentinel.sentinels)
 
 
 class PoolLink:
-    """One server at a time, over a pool of connections to it."""
+    """One server at a time, over as many connections as there are batches under way.
+
+    redis-py's pool opens connections and says whether an idle one still works. It does not keep them: to
+    make it close its idle ones would close one that another task takes meanwhile.
+    """
 
     most = 100
 
     def __init__(self, pool: ConnectionPool, sentinels: Sequence[Redis] = ()) -> None:
         self._pool = pool
         self._sentinels = sentinels
+        self._idle = IdleConnections[AbstractConnection]()
 
     async def send(self, commands: Sequence[Command], answered: Callable[[object], None]) -> None:
         """See `Link.send`."""
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+        generation = self._idle.generation
+        connection = await self._usable()
         try:
             # redis-py's own packing is Python. (The type that hiredis names is that of a tuple of one.)
             packed = [hiredis.pack_command(command.words) for command in commands]  # type: ignore[arg-type]
@@ -121,14 +138,26 @@ class PoolLink:
                 try:
                     answer = await connection.read_response()
                 except ResponseError as refusal:
+                    if is_no_primary(refusal):
+                        await _disconnect(self._idle.distrust(generation))
                     answer = refusal
                 answered(answer)
         except BaseException:
             # Answers may still be on their way, which the next user of the connection would take for its own.
-            await connection.disconnect(nowait=True)
+            await _disconnect([connection, *self._idle.distrust(generation)])
             raise
-        finally:
-            await self._pool.release(connection)
+        if not self._idle.put(connection, generation):
+            await _disconnect([connection])
+
+    async def _usable(self) -> AbstractConnection:
+        """Take an idle connection, connected again if the server has closed it, or open one."""
+        connection = self._idle.take() or self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self._pool.ensure_connection(connection)
+        except BaseException:
+            await _disconnect([connection])
+            raise
+        return connection
 
     async def places(self) -> Sequence[Place]:
         """See `Link.places`."""
@@ -136,9 +165,16 @@ class PoolLink:
 
     async def close(self) -> None:
         """See `Link.close`."""
-        await self._pool.aclose()
+        for connection in self._idle.clear():
+            await connection.disconnect()
         for sentinel in self._sentinels:
             await sentinel.aclose()
+
+
+async def _disconnect(connections: Sequence[AbstractConnection]) -> None:
+    """Close connections at once: a server that hangs would not say farewell."""
+    for connection in connections:
+        await connection.disconnect(nowait=True)
 
 
 class ClusterLink:
