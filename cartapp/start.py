@@ -59,7 +59,10 @@ def store_of(settings: Settings, database: Database | None = None) -> Store:
     try:
         store = sessions_in(database, settings) if database else None
         store = store or open_store(
-            settings.store_url, timeout=settings.session_timeout, pool_size=settings.session_pool_size
+            settings.store_url,
+            timeout=settings.session_timeout,
+            pool_size=settings.session_pool_size,
+            max_age=settings.session_max_age,
         )
     except (InvalidStoreURL, MissingDriver) as error:
         raise SettingsError(f"{variable} cannot be used. {error}") from None

@@ -34,7 +34,7 @@ async def scanned(store: RedisStore, user_id: str | None = None) -> list[str]:
 async def test_with_user_and_password(server: RedisServer) -> None:
     """The rights that the store needs, and no more."""
     rights = ("+get", "+set", "+del", "+ping", "+evalsha", "+eval", "+getrange", "+setrange", "+pexpire")
-    listing = ("+scan", "+sscan", "+sadd", "+srem", "+scard")
+    listing = ("+scan", "+zadd", "+pttl", "+zrangebyscore", "+zrem", "+zscan", "+sscan", "+srem")
     name, password = "shop@home", "p@ss:w/rd"
     server.ask("ACL", "SETUSER", name, "reset", "on", f">{password}", f"~{PREFIX}*", *rights, *listing)
     url = f"{server.name}://shop%40home{login(password)}{server.address}"

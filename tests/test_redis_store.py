@@ -328,9 +328,13 @@ async def test_what_requests_cost(
     await cost("/log_in")
     cost_of_log_in = await cost("/log_in")
     # A script each for the index, the tombstone, and the lifetime of the new record once that is written.
-    assert cost_of_log_in.pop("sadd") == cost_of_log_in.pop("scard") == cost_of_log_in.pop("setrange") == 1
-    assert cost_of_log_in == {"get": 1, "set": 2, "evalsha": 3, "getrange": 2, "pexpire": 2}
-    await cost("/log_out")
+    assert cost_of_log_in.pop("pexpire") <= 2  # the index may live long enough
+    index = {"zadd": 1, "pttl": 1, "zrangebyscore": 1}
+    record = {"get": 1, "set": 2, "evalsha": 3, "getrange": 2, "setrange": 1}
+    assert cost_of_log_in == {**index, **record}
+    cost_of_log_out = await cost("/log_out")
+    assert cost_of_log_out.pop("eval") == 1  # the first one
+    assert cost_of_log_out == {"get": 1, "evalsha": 1, "getrange": 1, "del": 1, "zrem": 1}
     await cost("/change")
     assert await cost("/log_out") == {"get": 1, "evalsha": 1, "getrange": 1, "del": 1}
 
@@ -389,32 +393,6 @@ async def test_only_ones_own_keys_are_listed(server: RedisServer, clock: ManualC
         assert len(await scanned(store)) == 1
         assert len(await scanned(store, "7")) == 1
         await store.close()
-
-
-async def test_what_has_ended_leaves_the_index(
-    server: RedisServer, store: RedisStore, clock: ManualClock
-) -> None:
-    records = [make_record(clock.now, user_id="Zoë:7") for _ in range(3)]
-    for record in records:
-        await store.create(record)
-    await store.delete(records[0].key)
-    assert len(server.ask("SMEMBERS", f"{PREFIX}user:Zoë:7")) == 3
-    assert await scanned(store, "Zoë:7") == sorted(record.key for record in records[1:])
-    assert len(server.ask("SMEMBERS", f"{PREFIX}user:Zoë:7")) == 2
-    for record in records[1:]:
-        await store.delete(record.key)
-    assert await scanned(store, "Zoë:7") == []
-    assert keys(server) == []
-
-
-async def test_the_index_of_a_user_who_logs_in_all_the_time_stays_small(
-    server: RedisServer, store: RedisStore, clock: ManualClock
-) -> None:
-    for _ in range(250):
-        record = make_record(clock.now, user_id="7")
-        await store.create(record)
-        await store.delete(record.key)
-    assert server.ask("SCARD", f"{PREFIX}user:7") <= 100
 
 
 async def test_a_session_that_lost_its_user_is_not_the_users(store: RedisStore, clock: ManualClock) -> None:

@@ -21,6 +21,7 @@ class Options:
     clock: Clock
     timeout: float
     pool_size: int
+    max_age: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,18 @@ class Backend:
         return f'pip install "cartapp[{self.extra}]"'
 
 
-def open_store(url: str, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10) -> Store:
+def open_store(
+    url: str,
+    *,
+    clock: Clock = now,
+    timeout: float = 2.0,
+    pool_size: int = 10,
+    max_age: float | None = None,
+) -> Store:
     """The store of a URL, not yet connected. `timeout` is in seconds, `pool_size` connections a process.
+
+    `max_age`, in seconds, is what the sessions' own is at most. Redis uses it to forget a user's sessions in
+    time; without it, it remembers their keys for 400 days after the last log-in, unless they end before.
 
     Raises `InvalidStoreURL`, and `MissingDriver` with the line that installs it.
     """
@@ -53,7 +64,7 @@ def open_store(url: str, *, clock: Clock = now, timeout: float = 2.0, pool_size:
     backend = backend_of(parts.scheme)
     if not backend.installed:
         raise MissingDriver(f"The {backend.name} backend needs a driver: {backend.install_line}")
-    return backend.make(parts, Options(clock, timeout, pool_size))
+    return backend.make(parts, Options(clock, timeout, pool_size, max_age))
 
 
 def backend_of(scheme: str) -> Backend:
@@ -110,7 +121,13 @@ def _redis(url: SplitResult, options: Options) -> Store:
     from .redis import RedisStore
     from .redis_url import parse
 
-    return RedisStore(parse(url), clock=options.clock, timeout=options.timeout, pool_size=options.pool_size)
+    return RedisStore(
+        parse(url),
+        clock=options.clock,
+        timeout=options.timeout,
+        pool_size=options.pool_size,
+        max_age=options.max_age,
+    )
 
 
 def _memcached(url: SplitResult, options: Options) -> Store:

@@ -41,8 +41,7 @@ logger = logging.getLogger("cartapp.session")
 _Words = tuple[str | bytes | int, ...]
 
 _STEP: Final = 200  # keys that one step of a scan asks for, and records that it holds in memory
-_INDEXED_FOR: Final = 400 * 86_400_000  # milliseconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
-_TIDY_EVERY: Final = 100  # sessions in a user's index
+_LONGEST: Final = 400 * 86_400.0  # seconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,12 @@ _DELETE: Final = _script("""
 if redis.pcall('GETRANGE', KEYS[1], 2, 17) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
-# ARGV: a session's key, the milliseconds to live. Returns how many are in the set now.
+# ARGV: a session's key, its expiry, now, the milliseconds that the session may live at most, a number.
+# Returns so many keys at most whose expiry is over; it may have been put off since.
 _ADD: Final = _script("""
-redis.call('SADD', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('SCARD', KEYS[1])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3], 'LIMIT', 0, ARGV[5])
 """)
 
 
@@ -92,12 +92,21 @@ class RedisStore:
     Lifetimes are sent as what is left of them, so that a server whose clock differs keeps records as long.
     What has expired by the store's own clock is absent, whatever the server still has.
 
-    The keys of a user's sessions are in a set, for listing only. It is written when a record with a user is
-    created, since a session gets a user under a new key only.
+    The keys of a user's sessions are in a sorted set, for listing only. A key is added when a record with a
+    user is created, since a session gets a user under a new key only, and removed when the record is deleted.
+    Its score is an expiry of the record, which may be put off without changing the score: when that is over,
+    a later log-in of the user looks at the record, and removes the key or corrects its score. The set lives
+    as long as the session that may live longest: for `max_age` seconds.
     """
 
     def __init__(
-        self, address: Address, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10
+        self,
+        address: Address,
+        *,
+        clock: Clock = now,
+        timeout: float = 2.0,
+        pool_size: int = 10,
+        max_age: float | None = None,
     ) -> None:
         self.name = address.backend
         self._address = address
@@ -106,6 +115,7 @@ class RedisStore:
         self._timeout = timeout
         self._limit = SharedTimeout(timeout)
         self._pool_size = pool_size
+        self._longest = round((_LONGEST if max_age is None else max_age) * 1000)
         self._connected: tuple[Link, Gatherer[Command]] | None = None
 
     # -- the contract -------------------------------------------------------------------------------------
@@ -117,7 +127,7 @@ class RedisStore:
         if not await self._ask("SET", self._place(record.key), packed, "NX", "PX", left):
             return None
         if record.user_id is not None:
-            await self._add_to_index(record.user_id, record.key)
+            await self._add_to_index(record.user_id, record)
         return version
 
     async def load(self, key: str) -> Record | None:
@@ -142,7 +152,11 @@ class RedisStore:
         if expected is None:
             return bool(await self._ask("DEL", self._place(key)))
         seen = _bytes(expected.version) + _bytes(expected.last_used)
-        return bool(await self._run(_DELETE, self._place(key), seen))
+        if not await self._run(_DELETE, self._place(key), seen):
+            return False
+        if expected.user_id is not None:
+            await self._remove_from_index(expected.user_id, key)
+        return True
 
     async def ping(self) -> None:
         """See `Store.ping`; of a cluster one node is asked."""
@@ -180,15 +194,23 @@ class RedisStore:
                         yield record
 
     async def _scan_user(self, user_id: str) -> AsyncIterator[Record]:
-        index = self._index(user_id)
-        async for names in self._steps(("SSCAN", index)):
-            records = await self._records([name.decode("ascii", "replace") for name in names])
-            ended = [key for key, record in records.items() if record is None]
-            if ended:
-                await self._ask("SREM", index, *ended)
-            for record in records.values():
-                if record is not None and record.user_id == user_id:
-                    yield record
+        async for pairs in self._steps(("ZSCAN", self._index(user_id))):
+            for record in await self._indexed(user_id, pairs[::2], "ZREM", self._index(user_id)):
+                yield record
+        former = self._former_index(user_id)
+        async for names in self._steps(("SSCAN", former)):
+            for record in await self._indexed(user_id, names, "SREM", former):
+                yield record
+
+    async def _indexed(
+        self, user_id: str, names: Sequence[bytes], remove: str, index: bytes
+    ) -> Sequence[Record]:
+        """The user's records under these keys of an index, out of which ended ones are removed."""
+        records = await self._records([name.decode("ascii", "replace") for name in names])
+        ended = [key for key, record in records.items() if record is None]
+        if ended:
+            await self._ask(remove, index, *ended)
+        return [record for record in records.values() if record is not None and record.user_id == user_id]
 
     async def _steps(
         self, words: _Words, options: _Words = (), at: Place = None
@@ -216,12 +238,28 @@ class RedisStore:
                 logger.warning("Session %s is unreadable and not listed: %s", key, error)
         return records
 
-    async def _add_to_index(self, user_id: str, key: str) -> None:
-        """Index a session. Fails as `create` does, so that nobody gets a session that is not in the index."""
-        members = await self._run(_ADD, self._index(user_id), key, _INDEXED_FOR)
-        if members % _TIDY_EVERY == 0:
-            async for _ in self._scan_user(user_id):  # which removes those that have ended
-                pass
+    async def _add_to_index(self, user_id: str, record: Record) -> None:
+        """Index a session. Fails as `create` does, so that no client gets a session that is not listed."""
+        index, at = self._index(user_id), self._clock()
+        longest = max(self._left(record.created + self._longest), self._left(record.expires))
+        words = record.key, record.expires, at, longest, _STEP
+        due = [name.decode("ascii", "replace") for name in await self._run(_ADD, index, *words)]
+        if not due:
+            return
+        found = await self._records(due)
+        if ended := [key for key, live in found.items() if live is None]:
+            await self._ask("ZREM", index, *ended)
+        if scores := [
+            word for live in found.values() if live is not None for word in (live.expires, live.key)
+        ]:
+            await self._ask("ZADD", index, "XX", *scores)
+
+    async def _remove_from_index(self, user_id: str, key: str) -> None:
+        """Remove a session that has ended. Where that fails, the user's next listing or log-in does it."""
+        try:
+            await self._ask("ZREM", self._index(user_id), key)
+        except StoreUnavailable as error:
+            logger.info("Session %s has ended, but its user's index still has it: %s", key, error)
 
     # -- commands -----------------------------------------------------------------------------------------
 
@@ -229,17 +267,21 @@ class RedisStore:
         return self._prefix + key.encode()
 
     def _index(self, user_id: str) -> bytes:
+        return self._prefix + b"logins:" + user_id.encode()
+
+    def _former_index(self, user_id: str) -> bytes:
+        """The set in which versions before this one keep the keys: some may still run, or run again."""
         return self._prefix + b"user:" + user_id.encode()
 
     def _left(self, expires: int) -> int:
         """Milliseconds until then, at least one: nothing is ever kept without an expiry."""
         return max(1, expires - self._clock())
 
-    async def _run(self, script: _Script, place: bytes, *words: str | bytes | int) -> int:
+    async def _run(self, script: _Script, place: bytes, *words: str | bytes | int) -> Any:
         answer = await self._sent(Command(("EVALSHA", script.digest, 1, place, *words)))
         if isinstance(answer, NoScriptError):  # nothing was done; this way the server learns it as well
             answer = await self._sent(Command(("EVAL", script.text, 1, place, *words)))
-        return int(self._checked(answer))
+        return self._checked(answer)
 
     async def _ask(self, *words: str | bytes | int) -> Any:
         return self._checked(await self._sent(Command(words)))

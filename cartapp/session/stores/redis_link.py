@@ -177,6 +177,10 @@ async def _disconnect(connections: Sequence[AbstractConnection]) -> None:
         await connection.disconnect(nowait=True)
 
 
+def _unchanged(response: Any, **_: Any) -> Any:
+    return response
+
+
 class ClusterLink:
     """A cluster: redis-py knows which node has a key and learns anew when that changes."""
 
@@ -198,6 +202,7 @@ class ClusterLink:
             max_connections=2 * pool_size,  # one that is being given up counts until it is closed
             **options,
         )
+        self._client.set_response_callback("ZSCAN", _unchanged)  # it would make pairs of the list
         # It has no argument for the kind of connections.
         kind = TimedConnection if address.tls is None else TimedSSLConnection
         self._client.get_connection_kwargs()["connection_class"] = kind
