@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import random
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+import bson
 import pytest
 from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
+from cartapp.session.guard import GuardedStore
 from cartapp.session.policy import Policy
 from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store
@@ -169,6 +172,96 @@ async def test_connections_that_hang_for_good_are_given_up(
     assert {type(answer) for answer in stuck} == {StoreUnavailable}
     proxy.forget()
     assert await cut_off.load(record.key) is not None
+
+
+async def loads_until_answered(store: Store, record: Record) -> int:
+    """Load again and again until that works; return how many loads have failed."""
+    failed = 0
+    while True:
+        try:
+            assert await store.load(record.key) is not None
+        except StoreUnavailable:
+            failed += 1
+        else:
+            return failed
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["alone", "guarded"])
+async def test_b3_forgotten_connections_cost_one_timeout(
+    cut_off: Store, proxy: Proxy, record: Record, guarded: bool
+) -> None:
+    """What ends an operation is the store's own timeout, or that of the layer around it."""
+    await cut_off.create(record)
+    await asyncio.gather(*(cut_off.load(record.key) for _ in range(50)))
+    before = proxy.connections
+    assert before > 5
+    proxy.swallow()
+    if guarded:
+        with pytest.raises(StoreUnavailable, match="did not answer within"):
+            await GuardedStore(cut_off, SHORT).load(record.key)
+    assert await loads_until_answered(cut_off, record) == (0 if guarded else 1)
+    await asyncio.gather(*(cut_off.load(record.key) for _ in range(50)))
+    assert proxy.connections > before
+
+
+async def test_b3_an_overload_closes_no_connections(behind: Store, proxy: Proxy, record: Record) -> None:
+    """A caller that gives up soon, or that waits for its turn, says nothing about the connections."""
+    await behind.create(record)
+    await asyncio.gather(*(behind.load(record.key) for _ in range(50)))
+    before = proxy.connections
+    for _ in range(20):
+        loads = [asyncio.create_task(behind.load(record.key)) for _ in range(50)]
+        await asyncio.sleep(0)
+        for load in loads[10:]:
+            load.cancel()
+        await asyncio.wait(loads)
+    assert proxy.connections == before
+
+
+async def test_b2_writes_follow_a_name_from_a_demoted_primary_to_the_new_one(
+    server: MongoServer, record: Record
+) -> None:
+    """As FerretDB cannot be demoted, the proxy replaces its answers by what a former primary says."""
+    async with DemotedProxy(server.port) as proxy:
+        store = open_store(f"mongodb://127.0.0.1:{proxy.port}", timeout=TIMEOUT)
+        version = await store.create(record)
+        assert version is not None
+        await asyncio.gather(*(store.load(record.key) for _ in range(50)))
+        proxy.demote()
+        with pytest.raises(StoreUnavailable, match="it has no primary at the moment"):
+            await store.load(record.key)
+        for _ in range(20):
+            version = await store.save(replace(record, data=b"1"), expected=version)
+            assert version is not None
+        await store.close()
+
+
+class DemotedProxy(Proxy):
+    """A proxy whose connections lead, after `demote`, to a server that is not the primary any more.
+
+    Connections that are made later lead to the new primary.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        super().__init__(server_port)
+        self._demoted: set[asyncio.StreamWriter] = set()
+
+    def demote(self) -> None:
+        """Demote the server of the connections that there are."""
+        self._demoted |= self._writers
+
+    async def _pass_on(self, chunk: bytes, writer: asyncio.StreamWriter) -> bool:
+        is_handshake = b"maxBsonObjectSize" in chunk
+        return await super()._pass_on(
+            chunk if is_handshake or writer not in self._demoted else _no_primary(chunk), writer
+        )
+
+
+def _no_primary(answer: bytes) -> bytes:
+    """What a former primary says in the place of this answer, an OP_MSG of one part."""
+    _, request, to, code = struct.unpack_from("<iiii", answer)
+    body = bson.encode({"ok": 0.0, "errmsg": "not primary", "code": 10107, "codeName": "NotWritablePrimary"})
+    return struct.pack("<iiiiIB", 21 + len(body), request, to, code, 0, 0) + body
 
 
 async def test_nobody_gets_the_answer_to_another_ones_question(behind: Store, proxy: Proxy) -> None:

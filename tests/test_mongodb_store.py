@@ -93,7 +93,7 @@ def test_a_url_that_makes_no_sense_is_refused(url: str) -> None:
 def test_what_the_driver_is_told() -> None:
     store = open_store("mongodb+srv://u:p@name.example/db", timeout=1.5, pool_size=7)
     assert isinstance(store, MongoStore)
-    options = store._client.options
+    options = store._operations.client.options
     assert options.pool_options.max_pool_size == 7
     assert options.pool_options.wait_queue_timeout == 4.5  # longer than our timer
     assert options.pool_options.connect_timeout == 4.5
@@ -105,7 +105,7 @@ def test_what_the_driver_is_told() -> None:
 def test_the_url_is_stronger() -> None:
     store = open_store("mongodb://h/?w=1&maxPoolSize=3&readPreference=secondary&socketTimeoutMS=100")
     assert isinstance(store, MongoStore)
-    options = store._client.options
+    options = store._operations.client.options
     assert options.write_concern.document["w"] == 1
     assert options.pool_options.max_pool_size == 3
     assert options.pool_options.socket_timeout == 0.1

@@ -38,6 +38,9 @@ _SUMMARY: Final = {
 _RECORD: Final = {**_SUMMARY, "epoch": int, "data": bytes}
 
 
+_OPTIONS: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
 class MongoStore:
     """A store in one collection. Use it on one event loop only.
 
@@ -57,11 +60,8 @@ class MongoStore:
         self._address = address
         self._clock = clock
         self._operations = Operations(address, timeout, pool_size)
-        self._run, self._client = self._operations.run, self._operations.client
-        options = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_MS)
-        self._sessions: AsyncCollection[dict[str, Any]] = self._client[address.database].get_collection(
-            address.collection, codec_options=options, read_preference=ReadPreference.PRIMARY
-        )
+        self._run = self._operations.run
+        self._collection: AsyncCollection[dict[str, Any]] | None = None
         self._has_indexes = False
 
     # -- the contract -------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class MongoStore:
     async def ping(self) -> None:
         """See `Store.ping`."""
         with self._explained():
-            await self._run(self._client.admin.command("ping"))
+            await self._run(self._operations.client.admin.command("ping"))
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -149,6 +149,16 @@ class MongoStore:
             return await self._run(self._sessions.count_documents({"expires": {"$lte": DatetimeMS(now)}}))
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    @property
+    def _sessions(self) -> AsyncCollection[dict[str, Any]]:
+        """The collection, by the client that there is now."""
+        client = self._operations.client
+        if self._collection is None or self._collection.database.client is not client:
+            self._collection = client[self._address.database].get_collection(
+                self._address.collection, codec_options=_OPTIONS, read_preference=ReadPreference.PRIMARY
+            )
+        return self._collection
 
     async def _update(self, key: str, expected: Version, changes: Mapping[str, Any]) -> bool:
         live = {"_id": key, "version": expected, "expires": {"$gt": self._now()}}
