@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from redis.exceptions import ResponseError
 
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record, now
 from cartapp.session.stores import open_store
 from cartapp.session.stores.base import Store
+from cartapp.session.stores.redis_errors import is_no_primary, reason_of
 
 from .faults import created
 from .servers import memcached
@@ -189,6 +191,18 @@ async def test_b2_reads_follow_the_name_from_a_replica_that_serves_none(
                 await store.load(make_record(now()).key)
             proxy.redirect(server.port)
             assert await store.load(make_record(now()).key) is None
+
+
+def test_b2_a_script_on_a_replica_with_redis_6() -> None:
+    """Its own words, as no Redis 6 can be installed here."""
+    refusal = ResponseError(
+        "Error running script (call to f_1): @user_script:4: @user_script: 4: -READONLY You can't write "
+        "against a read only replica."
+    )
+    assert is_no_primary(refusal)
+    assert reason_of(refusal) == "it is a read-only replica"
+    assert not is_no_primary(ResponseError("unknown command"))
+    assert not is_no_primary(b": -READONLY ")
 
 
 # -- idle connections that the server has closed ------------------------------------------------------------

@@ -10,6 +10,8 @@ from cartapp.session import Sessions, open_store
 from cartapp.session.policy import TOMBSTONE_LIFETIME, Policy
 from cartapp.session.record import Record, key_of, new_id, now, tombstone_of
 from cartapp.session.stores.redis import RedisStore
+from cartapp.settings import Settings
+from cartapp.start import store_of
 
 from .conftest import ManualClock
 from .layer import Layer
@@ -140,6 +142,17 @@ async def test_b7_without_a_maximum_age_the_index_lives_as_long_as_a_cookie_can(
     assert isinstance(store, RedisStore)
     await logged_in(store, clock)
     assert 399 * DAY < server.ask("PTTL", INDEX) <= 400 * DAY
+    await store.close()
+
+
+async def test_b7_the_application_tells_its_store_the_maximum_age(
+    server: RedisServer, clock: ManualClock
+) -> None:
+    store = store_of(Settings(session_url=server.url, session_max_age=2 * DAY // 1000))
+    assert isinstance(store, RedisStore)
+    clock.now = now()
+    await logged_in(store, clock)
+    assert DAY < server.ask("PTTL", INDEX) <= 2 * DAY
     await store.close()
 
 

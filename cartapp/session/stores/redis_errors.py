@@ -22,10 +22,17 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (driver.InvalidResponse, "it does not speak the Redis protocol"),
 )
 
+_NO_PRIMARY: Final = (driver.ReadOnlyError, driver.MasterDownError)
+
+_READ_ONLY: Final = ": -READONLY "
+"""In what Redis before 7.0 answers to a script, as ERR."""
+
 
 def is_no_primary(error: object) -> bool:
     """Whether a server refuses a command, undone, because it is a replica, or has become one."""
-    return isinstance(error, driver.ReadOnlyError | driver.MasterDownError)
+    if not isinstance(error, driver.ResponseError):
+        return False
+    return isinstance(error, _NO_PRIMARY) or _READ_ONLY in str(error)
 
 
 def reason_of(error: Exception) -> str:
@@ -43,6 +50,8 @@ def reason_of(error: Exception) -> str:
 
 
 def _refusal(message: str) -> str:
+    if _READ_ONLY in message:
+        return "it is a read-only replica"
     if message.startswith("MISCONF"):
         return "it cannot save to its disk and so takes no writes"
     # What follows a comma may be arguments of the command, and those are not to be shown.
