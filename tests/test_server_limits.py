@@ -193,6 +193,21 @@ def test_a_websocket_handshake_with_a_body_is_400(shop: Shop) -> None:
     assert is_refusal(shop.exchange(upgrade), 400, "no body")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.0\r\nHost: x\r\nhost: y\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", b"200"),
+        (b"GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", b"200"),
+    ],
+)
+def test_h11_a_request_has_one_host(shop: Shop, head: bytes, status: bytes) -> None:
+    assert shop.exchange(head).split(b" ", 2)[1] == status
+
+
 def test_what_is_no_http_is_400(shop: Shop) -> None:
     assert is_refusal(shop.exchange(b"\x16\x03\x01\x02\x00"), 400)
 

@@ -94,6 +94,9 @@ class LimitedProtocol(OneWriteProtocol, Watched):
             raise self._too_large()
         if len(self.headers) > limits.head_lines:
             raise Refusal(431, f"The request has too many header lines: the limit is {limits.head_lines}")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            raise Refusal(400, "The request must have exactly one Host header")  # RFC 9112, section 3.2
         if len(self.connections) > limits.connections and not self._has_room():
             raise Refusal(503, _TOO_MANY)
         super().on_headers_complete()
