@@ -24,6 +24,13 @@ GRANT ALL ON *.* TO admin@'127.0.0.1';
 
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[SqlServer]:
+    with running() as server:
+        yield server
+
+
+@contextmanager
+def running(*options: str) -> Iterator[SqlServer]:
+    """A new server with the empty database `cart`."""
     mariadbd = program("mariadbd", "apt-get install mariadb-server")
     user, port = unprivileged("mysql"), free_port()
     # A starting server clears its temporary folder of what others left there: each needs one of its own.
@@ -40,6 +47,7 @@ def mariadb_server() -> Iterator[SqlServer]:
             f"--pid-file={folder}/pid",
             f"--init-file={folder}/init.sql",
             "--innodb-flush-log-at-trx-commit=2",  # only a power cut could lose something
+            *options,
         ]
         with Server(command, folder=folder, ready=lambda: accepts(port), user=user) as server:
             yield SqlServer(url("mariadb", "cart", port, "cart"), server)
