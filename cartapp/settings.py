@@ -34,7 +34,7 @@ Environment = Literal["development", "production"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Origin = Literal["default", ".env", ".env.local", "environment", "command line"]  # the weakest first
 
-_SQL = ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "firebird")
+_SQL = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "firebird")
 _BACKEND_OF_SCHEME: Final[Mapping[str, Backend]] = {
     "file": "file",
     "memory": "memory",

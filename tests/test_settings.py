@@ -168,7 +168,7 @@ BAD = [
         ["short", "a" * 43, SECRET[:-1], SECRET + "x", SECRET[:-1] + "=", "0123456789abcde" * 3],
     ),
     ("CART_SECRET_KEYS_OLD", [f"{SECRET},short", f"{SECRET},,{OTHER}", f"{SECRET},"]),
-    ("DATABASE_URL", ["data/cart.db", "oracle://h/db", "postgres://h/db"]),
+    ("DATABASE_URL", ["data/cart.db", "oracle://h/db", "postgre://h/db"]),
     ("CART_CATALOG", ["shut"]),
     ("CART_REGISTRATION", ["true"]),
     ("CART_METRICS", ["prometheus"]),

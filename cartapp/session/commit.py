@@ -4,13 +4,14 @@ A conclusion that nothing is to be done, or that a change is not possible, is dr
 this request read itself: what a commit before it in this process wrote may be older than what it read.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from . import codec
-from .errors import SessionEnded, SessionTooLarge, StoreUnavailable, UnreadableRecord
+from .errors import RecordTooLarge, SessionEnded, SessionTooLarge, StoreUnavailable, UnreadableRecord
 from .hooks import logger
 from .operations import Changes, Set
 from .policy import PROVISIONAL_LIFETIME, TOMBSTONE_LIFETIME, OnCount, Policy
@@ -117,7 +118,8 @@ class Commit:
 
     async def create(self, session_id: str, draft: Record) -> Committed:
         """Store a new session with this ID."""
-        session_id, record = await self._records.insert(session_id, draft)
+        with self._sized():
+            session_id, record = await self._records.insert(session_id, draft)
         return Committed(record, session_id)
 
     async def change(self, latest: Record | None) -> Committed:
@@ -170,7 +172,8 @@ class Commit:
                 return None
             kept = await self._records.keep_alive(record)
             return Committed(kept, wrote=kept is not record)
-        version = await self._records.store.save(changed, expected=record.version)
+        with self._sized():
+            version = await self._records.store.save(changed, expected=record.version)
         return None if version is None else Committed(replace(changed, version=version), raws=self._raws)
 
     async def _rotate(self, record: Record, changed: Record) -> Committed | None:
@@ -180,7 +183,8 @@ class Commit:
         """
         records, now = self._records, self._records.clock()
         provisional = replace(changed, expires=min(changed.expires, now + PROVISIONAL_LIFETIME))
-        session_id, renewed = await records.insert(new_id(), provisional)
+        with self._sized():
+            session_id, renewed = await records.insert(new_id(), provisional)
         tombstone = tombstone_of(record, renewed, now + TOMBSTONE_LIFETIME)
         try:
             version = await records.store.save(tombstone, expected=record.version)
@@ -192,6 +196,14 @@ class Commit:
                 await records.store.delete(renewed.key, expected=renewed)
                 return None
         return Committed(await records.keep_alive(renewed), session_id, rotated_from=record.key)
+
+    @contextmanager
+    def _sized(self) -> Iterator[None]:
+        """Name the largest keys when the backend takes no record of this size."""
+        try:
+            yield
+        except RecordTooLarge as error:
+            raise SessionTooLarge(error.size, error.limit, codec.largest(self._raws or {})) from error
 
     async def _was_rotated(self, record: Record, renewed: Record) -> bool:
         """Return whether a tombstone was stored although its answer was lost."""

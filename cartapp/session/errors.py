@@ -44,6 +44,14 @@ class StoreUnavailable(SessionError):
     """The store refused, hung or failed. Whether the last write took effect is not known."""
 
 
+class RecordTooLarge(StoreUnavailable):
+    """The backend takes no record of this size; `limit` is in bytes of the record's data."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(f"The record has {size} bytes and the limit of the backend is {limit}.")
+
+
 class UnreadableRecord(SessionError):
     """What the store holds is not a record: garbage, another version, or a lost key."""
 

@@ -250,8 +250,8 @@ def _running(server: SqlServer, *statements: str) -> Step:
     url = server.url.replace("//cart:", "//admin:") if server.url.startswith("mariadb") else server.url
 
     def run(connection: Connection) -> None:
-        for statement in statements:
-            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(statement))
+        for statement in statements:  # the connection commits each
+            connection.execute(text(statement))
 
     async def step() -> None:
         database = Database(url, timeout=DEADLINE)

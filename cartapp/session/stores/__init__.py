@@ -155,7 +155,9 @@ def _mongodb(url: SplitResult, options: Options) -> Store:
     return MongoStore(parse(url), clock=options.clock, timeout=options.timeout, pool_size=options.pool_size)
 
 
-DATABASE = Backend("database", ("sqlite", "postgresql", "mysql", "mariadb", "mssql", "firebird"), _database)
+DATABASE = Backend(
+    "database", ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "firebird"), _database
+)
 """Its drivers are known to its dialects: each engine has an extra of its own."""
 
 BACKENDS: tuple[Backend, ...] = (

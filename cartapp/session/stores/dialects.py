@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVarTuple
+from urllib.parse import urlencode
 
 from sqlalchemy import (
     URL,
@@ -31,6 +32,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from ..errors import InvalidStoreURL
 from .literals import write_literals
+from .poolers import recognise_asyncpg, recognise_psycopg
+from .trust import shut_down
 from .urls import WRONG_PORT
 
 Ts = TypeVarTuple("Ts")
@@ -52,6 +55,9 @@ DATA: Final = (
     .with_variant(mssql.VARBINARY("max"), "mssql")  # type: ignore[no-untyped-call]
 )
 
+_LIBPQ: Final = ("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "passfile")
+_NUMBERS: Final = ("statement_cache_size", "max_cached_statement_lifetime", "max_cacheable_statement_size")
+
 _A_YEAR: Final = 31_536_000  # seconds; asyncmy takes nothing longer, and no zero
 
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
@@ -68,6 +74,11 @@ class Dialect(ABC):
     """Drivers that are taken for another one."""
     transient: ClassVar[frozenset[object]]
     """Codes of errors after which the engine has rolled back, and the same may succeed when tried again."""
+    refusals: ClassVar[frozenset[object]]
+    """Codes of errors after which nothing has changed, and the same may succeed on another connection.
+
+    A server that takes no writes any more is one: its name may lead to a new primary by now.
+    """
     autocommit: ClassVar[bool] = True
     """Whether a single statement can be a transaction of its own, which spares round trips."""
     begin: ClassVar[str] = "BEGIN"
@@ -112,6 +123,7 @@ class Dialect(ABC):
 
     def interrupt(self, connection: Any) -> None:
         """End the call that a driver's connection hangs in, from another thread."""
+        shut_down(connection)
 
     @abstractmethod
     def codes(self, error: BaseException) -> Iterable[object]:
@@ -121,6 +133,10 @@ class Dialect(ABC):
         """Whether the same may succeed when tried again."""
         return error.orig is not None and not self.transient.isdisjoint(self.codes(error.orig))
 
+    def has_refused(self, error: DBAPIError) -> bool:
+        """Whether nothing has changed, and the same may succeed on another connection."""
+        return error.orig is not None and not self.refusals.isdisjoint(self.codes(error.orig))
+
     def words(self, error: BaseException) -> str:
         """What a driver's error says to people."""
         return str(error)
@@ -128,6 +144,10 @@ class Dialect(ABC):
     def duplicate(self, error: BaseException) -> bool:
         """Whether an error that the driver did not call an `IntegrityError` says that a key is taken."""
         return False
+
+    def lacking(self, error: KeyError | OSError) -> str | None:
+        """What the driver misses of this process, in a sentence; None for an error of the server's."""
+        return None
 
     def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
         """The query so that it locks what it finds and passes over what others have locked, if it can."""
@@ -170,6 +190,7 @@ class SQLite(Dialect):
     driver = "pysqlite"
     instead: ClassVar = {"aiosqlite": "pysqlite"}
     transient = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
+    refusals = frozenset({8})  # SQLITE_READONLY
     begin = "BEGIN IMMEDIATE"  # takes the write lock; asking for it later can fail
     embedded = True
     _creating = threading.Lock()
@@ -225,24 +246,74 @@ class SQLite(Dialect):
 
 
 class PostgreSQL(Dialect):
-    """asyncpg."""
+    """asyncpg, or psycopg; both also behind a pooler, see `poolers`."""
 
     title = "PostgreSQL"
     extra = "postgresql"
     driver = "asyncpg"
     instead: ClassVar = {"psycopg": "psycopg_async"}
     transient = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+    # Read-only; a cached plan of which a column's type has changed; ended since it was idle.
+    refusals = frozenset({"25006", "0A000", "57P05"})
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    _threshold = 5  # psycopg's own: how often a statement is executed before it is prepared
+
+    def __init__(self, url: URL, timeout: float) -> None:
+        super().__init__(url, timeout)
+        self._driver = self.url.drivername.partition("+")[2]
+        # Those of libpq that asyncpg takes as part of a DSN only.
+        self._libpq = {name: value for name, value in self.url.query.items() if name in _LIBPQ}
+        if self._driver == "asyncpg":
+            self.url = self.url.difference_update_query(_LIBPQ)
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
-        if self.url.drivername.endswith("+asyncpg"):
-            return {"timeout": None}
-        return {"connect_timeout": 0 if self.is_async else ceil(self.timeout)}
+        numbers = {name: int(str(self.url.query[name])) for name in _NUMBERS if name in self.url.query}
+        if self._driver == "asyncpg":
+            from .unprepared import AsyncpgConnection
+
+            dsn = {"dsn": f"postgresql:///?{urlencode(self._libpq, doseq=True)}"} if self._libpq else {}
+            return {"timeout": None, "connection_class": AsyncpgConnection, **numbers, **dsn}
+        if self._driver == "psycopg_async":
+            self._threshold = int(str(self.url.query.get("prepare_threshold", self._threshold)))
+            return {"connect_timeout": 0, "prepare_threshold": None}
+        return {"connect_timeout": ceil(self.timeout)}
+
+    def adapt(self, engine: Engine) -> None:
+        """See `Dialect.adapt`: SQLAlchemy would wait two seconds for the end of a connection that hangs."""
+
+        def do_terminate(dbapi_connection: Any) -> None:
+            dbapi_connection.driver_connection.terminate()
+
+        if self._driver == "asyncpg":
+            engine.dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+
+    def prepare(self, connection: Any) -> None:
+        """See `Dialect.prepare`."""
+        if self._driver == "asyncpg":
+            connection.run_async(recognise_asyncpg)
+        elif self._driver == "psycopg_async":
+            connection.run_async(lambda driver: recognise_psycopg(driver, self._threshold))
 
     def codes(self, error: BaseException) -> Iterable[object]:
-        """See `Dialect.codes`: the SQLSTATE."""
-        return (getattr(error, "sqlstate", None),)
+        """See `Dialect.codes`: the SQLSTATE, of which SQLAlchemy's error for a cached plan has none."""
+        return (getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None),)
+
+    def lacking(self, error: KeyError | OSError) -> str | None:
+        """See `Dialect.lacking`: asyncpg asks for the process's user, and reads keys below its home."""
+        if self.url.username is None and (isinstance(error, KeyError) or "username" in str(error)):
+            return (
+                "The PostgreSQL database's URL names no user, and the user of this process has no name: "
+                "write one into the URL."
+            )
+        folder = Path.home() / ".postgresql"
+        try:
+            folder.stat()
+        except PermissionError:
+            return f"{folder} may not be read: set HOME to a folder of the user of this process."
+        except OSError:
+            pass
+        return None
 
 
 class MySQL(Dialect):
@@ -253,6 +324,8 @@ class MySQL(Dialect):
     driver = "asyncmy"
     # Lock wait time-out, deadlock, and MariaDB's "record has changed since last read".
     transient = frozenset({1205, 1213, 1020})
+    # Read-only by an option, by the transaction, by InnoDB; ended since it was idle.
+    refusals = frozenset({1290, 1792, 1836, 4031})
     begin = "START TRANSACTION"  # BEGIN starts a block of statements where sql_mode is ORACLE
     # What changes the meaning of a statement, of an empty string or of COMMIT is never left to the server.
     pinned: ClassVar[Mapping[str, str]] = {
@@ -263,6 +336,7 @@ class MySQL(Dialect):
         "completion_type": "0",
         "sql_safe_updates": "0",
     }
+    _largest_statement: float = inf  # in bytes; the server's, as the newest connection found it
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`; the default is to wait 50 seconds for a lock."""
@@ -274,7 +348,7 @@ class MySQL(Dialect):
 
     def adapt(self, engine: Engine) -> None:
         """See `Dialect.adapt`: what is pinned may still change, as when a proxy resets a connection."""
-        write_literals(engine)
+        write_literals(engine, lambda: self._largest_statement)
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the server's error number."""
@@ -284,6 +358,8 @@ class MySQL(Dialect):
         """See `Dialect.prepare`; the default, `REPEATABLE READ`, locks what others want to add to."""
         cursor = connection.cursor()
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute("SELECT @@max_allowed_packet")
+        self._largest_statement = cursor.fetchone()[0] - 2  # one says that it is a statement
         cursor.close()
 
     def by_key(self, deletion: Delete) -> Delete:
@@ -312,6 +388,7 @@ class SQLServer(Dialect):
     extra = "mssql"
     driver = "mssqlpython"
     transient = frozenset({"Serialization failure", "40001"})  # of mssql-python, and of pyodbc
+    refusals = frozenset({"Invalid transaction state", "25000"})  # of an error 3906: read-only
     begin = "BEGIN TRANSACTION"
     rollback = "IF @@TRANCOUNT > 0 ROLLBACK"  # a deadlock's victim has none any more
 
@@ -340,6 +417,7 @@ class Firebird(Dialect):
     extra = "firebird"
     driver = "firebird"
     transient = frozenset({335544336, 335544345, 335544451})  # deadlock, lock conflict, update conflict
+    refusals = frozenset({335544361, 335544765})  # transaction, database read-only
     autocommit = False
 
     @property
@@ -422,6 +500,8 @@ def dialect_of(url: str, timeout: float) -> Dialect:
     """The dialect of a SQLAlchemy URL. Raises `InvalidStoreURL`, which never repeats the URL."""
     try:
         parsed = make_url(url)
+        if parsed.drivername == "postgres":  # as libpq spells it too
+            parsed = parsed.set(drivername="postgresql")
         dialect = DIALECTS[parsed.get_backend_name()]
     except (ArgumentError, ValueError):
         raise InvalidStoreURL("The database's URL cannot be read.") from None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from .dialects import Dialect
 from .pace import Pace
@@ -44,7 +44,9 @@ class Embedded:
         if brief and time.monotonic() >= self._pace.slow_until and not (writes and self._is_due()):
             try:
                 return self._run_here(work, self._here or await self._open())
-            except OperationalError as error:
+            except DBAPIError as error:
+                if self._dialect.has_refused(error):
+                    self._drop()
                 if not self._dialect.is_transient(error):
                     raise
         threads = self._writer if writes else self._readers
@@ -78,6 +80,18 @@ class Embedded:
                 self._opening = None
             raise
         return self._here
+
+    def _drop(self) -> None:
+        """Close all connections that are idle.
+
+        A file that was read-only when it was opened stays so, for a connection and for the memory that all
+        of a process share, which goes with the last of them.
+        """
+        if self._here is not None:
+            self._here.invalidate()
+            self._here.close()
+        self._opening = self._here = None
+        self._engine.dispose()
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()

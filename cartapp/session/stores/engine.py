@@ -19,7 +19,8 @@ from .dialects import Dialect, dialect_of
 from .embedded import Embedded
 from .plain import PlainStatements
 from .runners import Runner, Tasks, Threads, Work
-from .timeouts import SharedTimeout
+from .timeouts import TIMED_OUT, SharedTimeout
+from .trust import PoolTrust
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ _LAST_RESORT = 30.0  # seconds after which a connection is given up that nobody 
 class Database:
     """One database for a process. It connects when first used, on the event loop that uses it.
 
+    A connection is used again only as long as it works; see `trust`.
+
     `pool_size` is the number of connections; whoever finds none free waits up to `timeout` seconds. Work that
     only now shows that its connection was lost, and can have changed nothing yet, is done on a new one.
     SQLAlchemy's `IntegrityError` passes; every other error of the driver becomes `StoreUnavailable`.
@@ -50,7 +53,7 @@ class Database:
         self._pool_size = pool_size
         self._last_resort = SharedTimeout(_LAST_RESORT)
         self._plain = PlainStatements()
-        self._runner = _runner(self.dialect, pool_size)
+        self._runner, self._trust = _runner(self.dialect, pool_size)
 
     def is_at(self, url: str) -> bool:
         """Whether a URL is this database too, with the driver's name or without. Raises `InvalidStoreURL`."""
@@ -116,7 +119,8 @@ class Database:
 
     async def close(self) -> None:
         """Give back connections and threads. Used again, it connects again, on any event loop."""
-        closing, self._runner = self._runner, _runner(self.dialect, self._pool_size)
+        closing = self._runner
+        self._runner, self._trust = _runner(self.dialect, self._pool_size)
         await closing.close()
 
     async def _attempts(
@@ -134,14 +138,23 @@ class Database:
                 return await (work if patient else self._last_resort.wait_for(work))
             except IntegrityError:
                 raise
+            except asyncio.CancelledError as error:
+                if error.args == (TIMED_OUT,):
+                    self._trust.withdraw()
+                raise
             except (DBAPIError, PoolTimeout, OSError) as error:
+                refused = isinstance(error, DBAPIError) and self.dialect.has_refused(error)
+                if refused or isinstance(error, TimeoutError):
+                    self._trust.withdraw()
                 if (cause := _cause(error)) is not None and self.dialect.duplicate(cause):
                     raise IntegrityError(None, None, cause) from error
                 pause = random.uniform(0, min(0.005 * 2**number, _LONGEST_PAUSE))  # noqa: S311
                 # The first attempt may have been late because the event loop was blocked meanwhile.
                 late = number > 1 and asyncio.get_running_loop().time() + pause > deadline
-                lost = isinstance(error, DBAPIError) and error.connection_invalidated
-                may_try_again = self._is_transient(error) or (lost and not was_lost and not progress.commits)
+                lost = refused or (
+                    isinstance(error, DBAPIError) and error.connection_invalidated and not progress.commits
+                )
+                may_try_again = self._is_transient(error) or (lost and not was_lost)
                 if late or number == _ATTEMPTS or not may_try_again:
                     raise self._unavailable(error) from error
                 was_lost = was_lost or lost
@@ -175,7 +188,7 @@ def _cause(error: Exception) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else None
 
 
-def _runner(dialect: Dialect, pool_size: int) -> Runner:
+def _runner(dialect: Dialect, pool_size: int) -> tuple[Runner, PoolTrust]:
     try:
         return _make_runner(dialect, pool_size)
     except ImportError as error:
@@ -188,7 +201,7 @@ def _runner(dialect: Dialect, pool_size: int) -> Runner:
         raise InvalidStoreURL(f"The {dialect.title} database's URL cannot be read.") from None
 
 
-def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
+def _make_runner(dialect: Dialect, pool_size: int) -> tuple[Runner, PoolTrust]:
     options: dict[str, Any] = {
         "connect_args": dialect.connect_args(),
         "hide_parameters": True,  # they would bring sessions into tracebacks
@@ -200,25 +213,29 @@ def _make_runner(dialect: Dialect, pool_size: int) -> Runner:
         asynchronous = create_async_engine(
             dialect.url, **options, pool_size=pool_size, max_overflow=0, pool_timeout=None
         )
-        _set_up(asynchronous.sync_engine, dialect)
-        return Tasks(asynchronous, dialect)
+        return Tasks(asynchronous, dialect), _set_up(asynchronous.sync_engine, dialect)
     threads = min(pool_size, _EMBEDDED_READERS) if dialect.embedded else pool_size
     connections = threads + 2 * dialect.embedded  # a writer's, and the event loop's
     engine = create_engine(dialect.url, **options, pool_size=connections, max_overflow=0)
-    _set_up(engine, dialect)
-    return (Embedded if dialect.embedded else Threads)(engine, dialect, threads)
+    trust = _set_up(engine, dialect)
+    return (Embedded if dialect.embedded else Threads)(engine, dialect, threads), trust
 
 
-def _set_up(engine: Engine, dialect: Dialect) -> None:
+def _set_up(engine: Engine, dialect: Dialect) -> PoolTrust:
     dialect.adapt(engine)
     event.listen(engine, "do_connect", lambda driver, _, *given: _connect(dialect, driver, *given))
     event.listen(engine, "connect", lambda connection, _: dialect.prepare(connection))
+    return PoolTrust(engine)
 
 
 def _connect(dialect: Dialect, driver: EngineDialect, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     dialect.before_connect()
     try:
         return driver.connect(*args, **options)
+    except (KeyError, OSError) as error:
+        if (sentence := dialect.lacking(error)) is None:
+            raise
+        raise UnusableURL(sentence) from error
     except (TypeError, ValueError) as error:  # an option that the driver lacks, or a host that is no name
         words = _without_password(str(error) or type(error).__name__, dialect)
         raise UnusableURL(f"The {dialect.title} driver cannot take the database's URL: {words}.") from error

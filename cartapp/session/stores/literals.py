@@ -5,18 +5,41 @@ backslash is no escape under `NO_BACKSLASH_ESCAPES`, and half of a character in 
 neither quotes nor backslashes inside, so no setting of the server or of a proxy can change where it ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, event
 
+BYTES_OF_ONE = 2
+"""What a byte of a value takes in a literal."""
+
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 
-def write_literals(engine: Engine) -> None:
-    """Write all parameters as literals, unless the driver sends them apart from the statement's text."""
+class StatementTooLarge(Exception):
+    """The server would take no statement of so many bytes, and close the connection."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(f"The statement has {size} bytes and the server's limit is {limit}.")
+
+
+def write_literals(engine: Engine, limit: Callable[[], float]) -> None:
+    """Write all parameters as literals, unless the driver sends them apart from the statement's text.
+
+    `limit` is the number of bytes that a statement may have.
+    """
+
+    def execute(cursor: Any, statement: str, parameters: Parameters, _context: object) -> bool:
+        """Execute one statement in place of SQLAlchemy, which the result says."""
+        written = _written(statement, parameters)
+        if len(written) > limit():
+            raise StatementTooLarge(len(written), int(limit()))
+        cursor.execute(written)
+        return True
+
     if engine.dialect.paramstyle in ("format", "pyformat"):
-        event.listen(engine, "do_execute", _execute)
+        event.listen(engine, "do_execute", execute)
         event.listen(engine, "do_executemany", _execute_many)
 
 
@@ -32,12 +55,6 @@ def literal(value: object) -> str:
         case bytes():
             return f"X'{value.hex()}'"
     raise TypeError(f"A parameter of a statement cannot be a {type(value).__name__}.")
-
-
-def _execute(cursor: Any, statement: str, parameters: Parameters, _context: object) -> bool:
-    """Execute one statement in place of SQLAlchemy, which the result says."""
-    cursor.execute(_written(statement, parameters))
-    return True
 
 
 def _execute_many(cursor: Any, statement: str, rows: Sequence[Parameters], _context: object) -> bool:

@@ -25,10 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from ..errors import StoreUnavailable, UnreadableRecord, UnsupportedValue
+from ..errors import RecordTooLarge, StoreUnavailable, UnreadableRecord, UnsupportedValue
 from ..record import Clock, Record, Seen, Summary, Version, now
 from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS
 from .engine import Database, Rows, Values
+from .literals import BYTES_OF_ONE, StatementTooLarge
 
 logger = logging.getLogger("cartapp.session")
 
@@ -120,7 +121,7 @@ class SqlStore:
         """See `Store.create`. Raises `UnsupportedValue` for a user id of more than 255 characters."""
         row = {"skey": record.key, **_row(record, version=1)}
         try:
-            await self._execute(_INSERT, row)
+            await self._write(_INSERT, row, record)
         except IntegrityError:
             return None
         return 1
@@ -134,11 +135,13 @@ class SqlStore:
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired record counts as gone. Raises `UnsupportedValue` as `create` does."""
         version = int(expected) + 1
-        return version if await self._update(record.key, expected, _row(record, version)) else None
+        seen = self._seen(record.key, expected)
+        return version if await self._write(_UPDATE, {**_row(record, version), **seen}, record) else None
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
         """See `Store.touch`; an expired record counts as gone."""
-        return await self._update(key, expected, {"last_used": last_used, "expires": expires})
+        times = {"last_used": last_used, "expires": expires}
+        return await self._execute(_UPDATE, {**times, **self._seen(key, expected)}) == 1
 
     async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
         """See `Store.delete`."""
@@ -186,9 +189,16 @@ class SqlStore:
         ((number,),) = await self._on_table(self._database.fetch, _COUNT_EXPIRED, {"at": now})
         return int(number)
 
-    async def _update(self, key: str, expected: Version, columns: Values) -> bool:
-        seen = {"seen_key": key, "seen_version": int(expected), "at": self._clock()}
-        return await self._execute(_UPDATE, {**columns, **seen}) == 1
+    def _seen(self, key: str, version: Version) -> Values:
+        return {"seen_key": key, "seen_version": int(version), "at": self._clock()}
+
+    async def _write(self, statement: Executable, values: Values, record: Record) -> bool:
+        """Write a record with its data."""
+        try:
+            return await self._execute(statement, values) == 1
+        except StatementTooLarge as error:
+            room = (error.limit - error.size) // BYTES_OF_ONE + len(record.data)
+            raise RecordTooLarge(len(record.data), max(room, 0)) from error
 
     async def _execute(self, statement: Executable, values: Values) -> int:
         return await self._on_table(self._database.execute, statement, values, plain=True)

@@ -24,6 +24,9 @@ _LATE: Final = 0.05  # seconds; a timer that is later than that has seen a pause
 _GRACE: Final = 0.5  # the part of the timeout that a pause gives back
 _TURNS: Final = 30  # of the event loop; a response takes five or so from the socket to its task
 
+TIMED_OUT: Final = "timed out"
+"""The message of a cancellation by a timeout; one by a caller has none."""
+
 
 @dataclass(slots=True, eq=False)
 class _Wait:
@@ -104,7 +107,7 @@ class SharedTimeout:
                 return
             del self._waits[wait]
             wait.over = True
-            wait.task.cancel()
+            wait.task.cancel(TIMED_OUT)
 
 
 @coroutine
