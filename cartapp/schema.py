@@ -1,23 +1,20 @@
-"""The schema of `DATABASE_URL`: brought up to date where that is embedded, checked where it is a server's.
+"""The database of accounts and catalogue, whose schema is seen to before the first use.
 
-The migrations are Alembic's, in `migrations/`. Sessions in a database make their own table.
+An embedded database is brought up to date, that of a server is checked.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic.config import Config
-from alembic.ddl.impl import DefaultImpl
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Row
 from sqlalchemy.sql.base import Executable
 
+from . import revisions
 from .database import open_database
-from .resources import folder
 from .session.errors import StoreUnavailable, UnusableURL
 from .session.stores.engine import Database
 from .session.stores.timeouts import SharedTimeout
@@ -25,37 +22,21 @@ from .settings import Settings
 
 T = TypeVar("T")
 
-VERSION_TABLE = "cart_schema"
-"""Where the revision stands: a name of our own, since the database may be shared."""
-
 _MADE_WITHIN = 30.0  # seconds
 
 logger = logging.getLogger("cartapp.schema")
-
-
-class FirebirdImpl(DefaultImpl):
-    """Alembic knows no Firebird, whose statements are standard SQL.
-
-    What is made there can be used only after a commit, so each statement is committed; by the driver, since
-    for SQLAlchemy the transaction goes on.
-    """
-
-    __dialect__ = "firebird.firebird"  # its name in sqlalchemy-firebird
-    transactional_ddl = False
-
-    def _exec(self, *args: Any, **named: Any) -> Any:
-        result = super()._exec(*args, **named)
-        if self.connection is not None:
-            self.connection.connection.commit()
-        return result
 
 
 class DatabaseUnavailable(StoreUnavailable):
     """The database of accounts and catalogue refused, hung or failed; sessions may be elsewhere and well."""
 
 
-class SchemaOutdated(DatabaseUnavailable):
-    """The database lacks migrations; the sentence has the command that runs them."""
+class WrongSchema(DatabaseUnavailable):
+    """The schema is not the one that this version works with; the sentence says what to do."""
+
+
+class SchemaOutdated(WrongSchema):
+    """The database lacks migrations."""
 
     def __init__(self, found: str | None, head: str) -> None:
         super().__init__(
@@ -64,51 +45,57 @@ class SchemaOutdated(DatabaseUnavailable):
         )
 
 
-def head() -> str:
-    """The newest revision that there is."""
-    newest = ScriptDirectory.from_config(_config()).get_current_head()
-    assert newest is not None  # noqa: S101 - there is a first one
-    return newest
+class SchemaNewer(WrongSchema):
+    """The database has migrations that this version does not know."""
+
+    def __init__(self, found: str, head: str) -> None:
+        super().__init__(
+            f"The database was made by a newer version: its schema is at revision {found}, and this version "
+            f"knows those up to {head}. Install that version."
+        )
 
 
-def current(connection: Connection) -> str | None:
-    """The revision that the database is at; None for an empty one."""
-    return MigrationContext.configure(
-        connection, opts={"version_table": VERSION_TABLE}
-    ).get_current_revision()
+def check_known(found: str | None) -> None:
+    """Raises `SchemaNewer` for a revision that this version does not have."""
+    if found is not None and found not in revisions.known():
+        raise SchemaNewer(found, revisions.head())
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that are missing, in the transaction that there is."""
-    from alembic import command
-
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+def _upgrade(connection: Connection) -> None:
+    check_known(revisions.current(connection))
+    revisions.upgrade(connection)
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(folder("migrations")).replace("%", "%%"))
-    return config
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """First rows: the query that finds some where there are any, and what adds them where there are none."""
+
+    done: Executable
+    add: Callable[[Connection], None]
 
 
 def shop_database(
     settings: Settings,
     *,
     database: Database | None = None,
-    seed: Callable[[Connection], None] | None = None,
+    seed: Seed | None = None,
+    timeout: float | None = None,
 ) -> "ShopDatabase":
-    """`database`, or the one that the settings name, not yet connected. Raises `SettingsError`."""
-    return ShopDatabase(database or open_database(settings), timeout=settings.session_timeout, seed=seed)
+    """`database`, or the one that the settings name, not yet connected. Raises `SettingsError`.
+
+    `timeout` takes the place of the settings' own.
+    """
+    return ShopDatabase(
+        database or open_database(settings), timeout=timeout or settings.session_timeout, seed=seed
+    )
 
 
 class ShopDatabase:
-    """The database of accounts and catalogue, whose schema is seen to before the first use.
+    """The database of accounts and catalogue.
 
-    An embedded one is upgraded; any other that is behind counts as out of reach. Then `seed` may add first
-    rows. A call that fails, or takes longer than `timeout` seconds, raises `DatabaseUnavailable`; the first
-    may take longer, if it has to make the file.
+    A server's whose schema is behind counts as out of reach. `seed` may add first rows. A call that fails, or
+    takes longer than `timeout` seconds, raises `DatabaseUnavailable`; the first may take longer, if it has to
+    make the file.
     """
 
     def __init__(
@@ -116,7 +103,7 @@ class ShopDatabase:
         database: Database,
         *,
         timeout: float,
-        seed: Callable[[Connection], None] | None = None,
+        seed: Seed | None = None,
     ) -> None:
         self._database = database
         url = database.dialect.url
@@ -132,13 +119,15 @@ class ShopDatabase:
         await self._ready()
         return await self._bounded(self._database.fetch(statement))
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """Several statements in one transaction; see `Database.run`."""
+    async def run(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+        """Several statements in one transaction, which may be `patient`; see `Database.run`."""
         await self._ready()
+        if patient:
+            return await self._database.run(work, patient=True)
         return await self._bounded(self._database.run(work))
 
     async def prepare(self) -> None:
-        """See to the schema, once. Raises `SchemaOutdated`, and `StoreUnavailable`."""
+        """See to the schema, once. Raises `WrongSchema`, and `StoreUnavailable`."""
         if self._is_ready:
             return
         async with self._preparing:
@@ -148,7 +137,7 @@ class ShopDatabase:
 
     async def revision(self) -> str | None:
         """The revision that the database is at."""
-        return await self._bounded(self._database.run(current))
+        return await self._bounded(self._database.read(revisions.current))
 
     async def ping(self) -> None:
         """One round trip. Raises `StoreUnavailable`, also for a schema that is behind."""
@@ -156,8 +145,11 @@ class ShopDatabase:
         await self.revision()
 
     async def upgrade(self) -> None:
-        """Run the migrations that are missing, however long that takes."""
-        await self._database.run(upgrade, patient=True)
+        """Run the migrations that are missing, however long that takes. Raises `SchemaNewer`.
+
+        Of several processes that do so one runs them, and the others wait for it.
+        """
+        await self._database.run(_upgrade, patient=True, locked=True)
 
     async def close(self) -> None:
         """Close the database. Used again, it connects again."""
@@ -167,23 +159,23 @@ class ShopDatabase:
     async def _ready(self) -> None:
         try:
             await self.prepare()
-        except SchemaOutdated as error:
+        except WrongSchema as error:
             raise DatabaseUnavailable(str(error)) from error  # whose words no visitor is shown
 
     async def _prepare(self) -> None:
-        wanted = await asyncio.to_thread(head)  # which reads the migrations, and asks no database
+        wanted = await asyncio.to_thread(revisions.head)  # reads the migrations, and asks no database
         # A file is made by the first look at it, which a busy disk may take its time for.
         is_made = self.file is not None and not self.file.exists()
-        found = await self._bounded(
-            self._database.run(current, patient=is_made), _MADE_WITHIN if is_made else None
-        )
+        # Both looks only read: they do not wait while another process has the lock of an embedded database.
+        found = await self._bounded(self._database.read(revisions.current), _MADE_WITHIN if is_made else None)
         if found != wanted:
+            await asyncio.to_thread(check_known, found)
             if self.file is None:
                 raise SchemaOutdated(found, wanted)
-            await self.upgrade()  # takes the lock first, so that of several processes one does it
+            await self.upgrade()
             logger.info("The database's schema was brought from revision %s to %s", found or "none", wanted)
-        if self._seed is not None:
-            await self._database.run(self._seed, patient=is_made)
+        if self._seed is not None and not await self._bounded(self._database.fetch(self._seed.done)):
+            await self._database.run(self._seed.add, patient=is_made, locked=True)
 
     async def _bounded(self, call: Coroutine[Any, Any, T], seconds: float | None = None) -> T:
         calls = self._calls if seconds is None else SharedTimeout(seconds)

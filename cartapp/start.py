@@ -11,7 +11,8 @@ from urllib.parse import unquote
 from .catalogue import BUILT_IN, seed
 from .database import open_database, sessions_in
 from .local import LOCAL, ensure_secret
-from .schema import SchemaOutdated, ShopDatabase, shop_database
+from .revisions import upgrade_sql
+from .schema import ShopDatabase, WrongSchema, shop_database
 from .session.carriers import CookieCarrier
 from .session.errors import InvalidStoreURL, MissingDriver, SessionError, StoreUnavailable
 from .session.keys import KeyRing
@@ -21,6 +22,7 @@ from .session.stores import BACKENDS, open_store
 from .session.stores.base import Store
 from .session.stores.encrypted import EncryptedStore
 from .session.stores.engine import Database
+from .session.stores.sql import SqlStore, table_sql
 from .session.stores.urls import split_url
 from .session.transfer import Copied, copy_sessions
 from .settings import Backend, Settings, SettingsError, check_workers, choice_of_store, load
@@ -49,6 +51,13 @@ def store_of(settings: Settings, database: Database | None = None) -> Store:
 
     Raises `SettingsError` for one that this version does not have, or whose driver is missing.
     """
+    store = _bare_store(settings, database)
+    if settings.session_encrypt and settings.backend != "cookie":
+        return EncryptedStore(store, _key_ring(settings))
+    return store
+
+
+def _bare_store(settings: Settings, database: Database | None) -> Store:
     variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_BACKEND"
     built = [backend.name for backend in BACKENDS]
     if settings.backend not in built:
@@ -58,7 +67,7 @@ def store_of(settings: Settings, database: Database | None = None) -> Store:
         )
     try:
         store = sessions_in(database, settings) if database else None
-        store = store or open_store(
+        return store or open_store(
             settings.store_url,
             timeout=settings.session_timeout,
             pool_size=settings.session_pool_size,
@@ -66,9 +75,36 @@ def store_of(settings: Settings, database: Database | None = None) -> Store:
         )
     except (InvalidStoreURL, MissingDriver) as error:
         raise SettingsError(f"{variable} cannot be used. {error}") from None
-    if settings.session_encrypt and settings.backend != "cookie":
-        return EncryptedStore(store, _key_ring(settings))
-    return store
+
+
+async def upgrade_schema(settings: Settings) -> str | None:
+    """Bring the schema up to date and return its revision; raises `WrongSchema` and `StoreUnavailable`.
+
+    Sessions that are kept in a database get their table, too, so that the application needs no right to make
+    it. It is no migration: it belongs to the session library, and may be in another database.
+    """
+    engine = open_database(settings)
+    database = shop_database(settings, database=engine)
+    store = _bare_store(settings, engine)
+    try:
+        await database.upgrade()
+        if isinstance(store, SqlStore):
+            await store.create_table()
+        return await database.revision()
+    finally:
+        await store.close()
+        await database.close()
+
+
+def schema_sql(settings: Settings, start: str) -> str:
+    """The SQL of all that `upgrade_schema` does to a database at the revision `start`, or `base`.
+
+    The table of sessions has no revisions, so it is left out where the database is at one.
+    """
+    sql = "-- DATABASE_URL\n\n" + upgrade_sql(settings.database_url, start)
+    if settings.backend == "database" and start == "base":
+        sql += "\n-- CART_SESSION_URL\n\n" + table_sql(settings.store_url)
+    return sql
 
 
 def carrier_of(settings: Settings) -> CookieCarrier | None:
@@ -206,8 +242,8 @@ async def _prepare_database(database: ShopDatabase) -> list[str]:
     new_file = database.file if database.file and not database.file.exists() else None
     try:
         await database.prepare()
-    except SchemaOutdated as error:
-        raise SettingsError(f"DATABASE_URL must name a database that is up to date. {error}") from None
+    except WrongSchema as error:
+        raise SettingsError(f"DATABASE_URL must name a database of this version. {error}") from None
     except InvalidStoreURL as error:
         raise SettingsError(f"DATABASE_URL cannot be used. {error}") from None
     except StoreUnavailable as error:

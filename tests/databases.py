@@ -9,7 +9,8 @@ from sqlalchemy import Connection, MetaData, Table, delete
 
 from cartapp.accounts.tables import METADATA
 from cartapp.catalogue.tables import PRODUCTS
-from cartapp.schema import VERSION_TABLE, ShopDatabase, head
+from cartapp.revisions import VERSION_TABLE, head
+from cartapp.schema import ShopDatabase
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE
 
@@ -35,7 +36,8 @@ def drop_all(connection: Connection) -> None:
     """Drop all tables of accounts and catalogue, and what says that they are there."""
     for table in [PRODUCTS, *reversed(METADATA.sorted_tables)]:
         table.drop(connection, checkfirst=True)
-    Table(VERSION_TABLE, MetaData()).drop(connection, checkfirst=True)
+    for name in (VERSION_TABLE, "cart_lock"):  # the latter is Firebird's
+        Table(name, MetaData()).drop(connection, checkfirst=True)
 
 
 def without_schema(url: str) -> str:

@@ -24,6 +24,7 @@ LAYERS = (
     {"schema"},
     {"cart"},
     {"database"},
+    {"migrating", "revisions"},
     {"local", "logs"},
     {"settings"},
     {"setting_types"},

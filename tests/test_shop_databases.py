@@ -12,7 +12,8 @@ from cartapp.accounts import EmailTaken, InvalidCredentials, LoggedIn, TooManyAt
 from cartapp.accounts.tables import USERS
 from cartapp.cart import MAX_LINES, Offer
 from cartapp.catalogue import BUILT_IN, Catalogue, NoSuchProduct, Product, seed
-from cartapp.schema import SchemaOutdated, ShopDatabase, head
+from cartapp.revisions import head
+from cartapp.schema import SchemaOutdated, ShopDatabase
 from cartapp.settings import Settings, SettingsError
 from cartapp.start import prepare
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event, make_url, select
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql.elements import ClauseElement
 
-from cartapp import schema
+from cartapp import revisions
 from cartapp.accounts.tables import METADATA
 from cartapp.catalogue import BUILT_IN, Catalogue
 from cartapp.catalogue.tables import PRODUCTS
@@ -150,7 +150,7 @@ def test_the_migrations_of_sql_server() -> None:
     written = StringIO()
     options = {"as_sql": True, "output_buffer": written}
     context = MigrationContext.configure(dialect=MSSQL, opts=options)
-    revision = ScriptDirectory.from_config(schema._config()).get_revision("head")
+    revision = ScriptDirectory.from_config(revisions.config()).get_revision("head")
     assert revision is not None
     with Operations.context(context):
         revision.module.upgrade()

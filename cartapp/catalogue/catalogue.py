@@ -1,15 +1,16 @@
 """The products of `DATABASE_URL`: looking them up, and replacing them all."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select
 
 from cartapp.cart import Offer
-from cartapp.schema import ShopDatabase
+from cartapp.schema import Seed, ShopDatabase
 
 from .product import Product
 from .tables import PRODUCTS
 
+_BATCH = 1000  # rows that one statement adds
 _COLUMNS = (PRODUCTS.c.id, PRODUCTS.c.name, PRODUCTS.c.price, PRODUCTS.c.description)
 
 
@@ -56,7 +57,10 @@ class Catalogue:
         ]
 
     async def replace(self, products: Sequence[Product]) -> int:
-        """Let these be all products there are; returns how many there were that are gone."""
+        """Let these be all products there are, at once; returns how many there were that are gone.
+
+        However many they are: visitors see the former ones until then.
+        """
 
         def replace(connection: Connection) -> int:
             before = set(connection.execute(select(PRODUCTS.c.id)).scalars())
@@ -64,17 +68,18 @@ class Catalogue:
             _add(connection, products)
             return len(before - {product.id for product in products})
 
-        return await self._database.run(replace)
+        return await self._database.run(replace, patient=True)
 
 
-def seed(products: Sequence[Product]) -> Callable[[Connection], None]:
+def seed(products: Sequence[Product]) -> Seed:
     """The first step of a new shop: a table without products gets these."""
+    any_product = select(PRODUCTS.c.id).limit(1)
 
     def add_to_empty(connection: Connection) -> None:
-        if connection.execute(select(PRODUCTS.c.id).limit(1)).first() is None:
+        if connection.execute(any_product).first() is None:
             _add(connection, products)
 
-    return add_to_empty
+    return Seed(any_product, add_to_empty)
 
 
 def _add(connection: Connection, products: Sequence[Product]) -> None:
@@ -82,4 +87,5 @@ def _add(connection: Connection, products: Sequence[Product]) -> None:
         {"id": one.id, "place": place, "name": one.name, "price": one.price, "description": one.description}
         for place, one in enumerate(products)
     ]
-    connection.execute(insert(PRODUCTS), rows)
+    for start in range(0, len(rows), _BATCH):
+        connection.execute(insert(PRODUCTS), rows[start : start + _BATCH])

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Unicode
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Unicode
 
 METADATA: Final = MetaData()
 
@@ -10,8 +10,9 @@ PRODUCTS: Final = Table(
     "cart_product",
     METADATA,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("place", Integer, nullable=False, index=True),  # in the order of display
+    Column("place", Integer, nullable=False),  # in the order of display
     Column("name", Unicode(200), nullable=False),
     Column("price", Integer, nullable=False),  # cents
     Column("description", Unicode(1000), nullable=False),
+    Index("cart_product_place", "place"),
 )

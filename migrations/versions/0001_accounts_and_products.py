@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from alembic import op
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,6 +16,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
+from cartapp.migrating import create_index, create_table, drop_table
+
 revision = "0001"
 down_revision = None
 
@@ -29,7 +30,7 @@ def text(length: int) -> TypeEngine[str]:
 
 
 def upgrade() -> None:
-    op.create_table(
+    create_table(
         "cart_user",
         Column("id", String(32), nullable=False),
         Column("email", text(254), nullable=False),
@@ -43,7 +44,7 @@ def upgrade() -> None:
         UniqueConstraint("email_key", name="cart_user_email"),
         **OPTIONS,
     )
-    op.create_table(
+    create_table(
         "cart_login",
         Column("id", BigInteger, autoincrement=False, nullable=False),
         Column("user_id", String(32), nullable=False),
@@ -53,9 +54,9 @@ def upgrade() -> None:
         ForeignKeyConstraint(["user_id"], ["cart_user.id"], name="cart_login_user_fk", ondelete="CASCADE"),
         **OPTIONS,
     )
-    op.create_index("cart_login_user", "cart_login", ["user_id"])
-    op.create_index("cart_login_expires", "cart_login", ["expires"])
-    op.create_table(
+    create_index("cart_login_user", "cart_login", ["user_id"])
+    create_index("cart_login_expires", "cart_login", ["expires"])
+    create_table(
         "cart_remember_me",
         Column("selector", String(32), nullable=False),
         Column("login_id", BigInteger, nullable=False),
@@ -67,7 +68,7 @@ def upgrade() -> None:
         ForeignKeyConstraint(["login_id"], ["cart_login.id"], name="cart_remember_me_fk", ondelete="CASCADE"),
         **OPTIONS,
     )
-    op.create_table(
+    create_table(
         "cart_attempt",
         Column("subject", String(64), nullable=False),
         Column("next_due", BigInteger, nullable=False),
@@ -75,7 +76,7 @@ def upgrade() -> None:
         PrimaryKeyConstraint("subject", name="cart_attempt_pk"),
         **OPTIONS,
     )
-    op.create_table(
+    create_table(
         "cart_product",
         Column("id", BigInteger, autoincrement=False, nullable=False),
         Column("place", Integer, nullable=False),
@@ -85,9 +86,9 @@ def upgrade() -> None:
         PrimaryKeyConstraint("id", name="cart_product_pk"),
         **OPTIONS,
     )
-    op.create_index("cart_product_place", "cart_product", ["place"])
+    create_index("cart_product_place", "cart_product", ["place"])
 
 
 def downgrade() -> None:
     for name in ("cart_product", "cart_attempt", "cart_remember_me", "cart_login", "cart_user"):
-        op.drop_table(name)
+        drop_table(name)

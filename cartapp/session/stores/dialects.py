@@ -25,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Unicode,
+    inspect,
     make_url,
 )
 from sqlalchemy.dialects import mssql, mysql
@@ -58,7 +59,9 @@ DATA: Final = (
 _LIBPQ: Final = ("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "passfile")
 _NUMBERS: Final = ("statement_cache_size", "max_cached_statement_lifetime", "max_cacheable_statement_size")
 
+_LOCK_TABLE: Final = "cart_lock"
 _A_YEAR: Final = 31_536_000  # seconds; asyncmy takes nothing longer, and no zero
+_LOCK_WAIT: Final = 3600  # seconds to wait for another change of the schema
 
 TABLE_OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
@@ -84,6 +87,10 @@ class Dialect(ABC):
     begin: ClassVar[str] = "BEGIN"
     """What a transaction of several statements begins with; it is to read only what others have committed."""
     rollback: ClassVar[str] = "ROLLBACK"
+    lock: ClassVar[str] = ""
+    """What waits in a transaction for the end of another one with it, where `begin` does not."""
+    lock_table: ClassVar[str] = ""
+    """What makes the table that `locked_transaction` needs, where it needs one."""
     embedded: ClassVar[bool] = False
     """Whether the engine is a library in this process, and lets one writer go on at a time."""
 
@@ -168,12 +175,23 @@ class Dialect(ABC):
             self._roll_back(connection)
             raise
 
+    @contextmanager
+    def locked_transaction(self, connection: Connection) -> Iterator[None]:
+        """A transaction of which one at a time goes on in a database, for changes of the schema."""
+        with self.transaction(connection):
+            if self.lock:
+                connection.exec_driver_sql(self.lock)
+            yield
+
     def _roll_back(self, connection: Connection) -> None:
         """End a transaction that failed; a connection that still has one must not go back to the pool."""
+        self._execute_last(connection, self.rollback)
+
+    def _execute_last(self, connection: Connection, statement: str) -> None:
         if connection.invalidated:
             return
         try:
-            connection.exec_driver_sql(self.rollback)
+            connection.exec_driver_sql(statement)
         except DBAPIError as error:
             connection.invalidate(error)
 
@@ -265,6 +283,7 @@ class PostgreSQL(Dialect):
         self._libpq = {name: value for name, value in self.url.query.items() if name in _LIBPQ}
         if self._driver == "asyncpg":
             self.url = self.url.difference_update_query(_LIBPQ)
+    lock = "SELECT pg_advisory_xact_lock(1667330676)"  # the letters "cart" as a number
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
@@ -369,6 +388,21 @@ class MySQL(Dialect):
         """
         return deletion.prefix_with(deletion.table.description).with_hint("FORCE INDEX (PRIMARY)")
 
+    @contextmanager
+    def locked_transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.locked_transaction`; every change of the schema commits, so the connection is locked.
+
+        The server's names of locks are shared by all of its databases.
+        """
+        name = "CONCAT('cart_schema.', MD5(DATABASE()))"
+        if connection.exec_driver_sql(f"SELECT GET_LOCK({name}, {_LOCK_WAIT})").scalar() != 1:
+            raise TimeoutError
+        try:
+            with self.transaction(connection):
+                yield
+        finally:
+            self._execute_last(connection, f"SELECT RELEASE_LOCK({name})")
+
     def words(self, error: BaseException) -> str:
         """See `Dialect.words`: after the number."""
         return str(error.args[-1]) if error.args else ""
@@ -391,6 +425,7 @@ class SQLServer(Dialect):
     refusals = frozenset({"Invalid transaction state", "25000"})  # of an error 3906: read-only
     begin = "BEGIN TRANSACTION"
     rollback = "IF @@TRANCOUNT > 0 ROLLBACK"  # a deadlock's victim has none any more
+    lock = "EXEC sp_getapplock 'cart_schema', 'Exclusive', 'Transaction', -1"
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
@@ -399,6 +434,17 @@ class SQLServer(Dialect):
     def prepare(self, connection: Any) -> None:
         """See `Dialect.prepare`; the same attribute of mssql-python and pyodbc limits each statement."""
         connection.timeout = ceil(self.timeout)
+
+    @contextmanager
+    def locked_transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.locked_transaction`; the limit of each statement is lifted meanwhile."""
+        driver: Any = connection.connection.dbapi_connection
+        driver.timeout = 0
+        try:
+            with super().locked_transaction(connection):
+                yield
+        finally:
+            driver.timeout = ceil(self.timeout)
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the SQLSTATE, which mssql-python puts into words."""
@@ -419,6 +465,7 @@ class Firebird(Dialect):
     transient = frozenset({335544336, 335544345, 335544451})  # deadlock, lock conflict, update conflict
     refusals = frozenset({335544361, 335544765})  # transaction, database read-only
     autocommit = False
+    lock_table = f"CREATE TABLE {_LOCK_TABLE} (empty INTEGER)"
 
     @property
     def engine_options(self) -> dict[str, Any]:
@@ -479,6 +526,28 @@ class Firebird(Dialect):
         """See `Dialect.transaction`; the driver begins one by itself, as `prepare` said."""
         with connection.begin():
             yield
+
+    @contextmanager
+    def locked_transaction(self, connection: Connection) -> Iterator[None]:
+        """See `Dialect.locked_transaction`: a second transaction of the connection reserves a table.
+
+        The first one is committed after each change of the schema. Only a table of our own can be reserved.
+        """
+        if not inspect(connection).has_table(_LOCK_TABLE):
+            connection.exec_driver_sql(self.lock_table)
+        connection.commit()  # a process that loses this race has a conflict, and tries again
+        driver = import_module("firebird.driver")
+        parameters = driver.TPB(isolation=driver.Isolation.SNAPSHOT, lock_timeout=ceil(self.timeout))
+        reserved = (driver.TableShareMode.PROTECTED, driver.TableAccessMode.LOCK_WRITE)
+        parameters.reserve_table(_LOCK_TABLE.upper(), *reserved)
+        raw: Any = connection.connection.dbapi_connection
+        lock = raw.transaction_manager(parameters.get_buffer())
+        try:
+            lock.begin()
+            with self.transaction(connection):
+                yield
+        finally:
+            lock.close()
 
     def skip_locked(self, query: Select[*Ts]) -> Select[*Ts]:
         """See `Dialect.skip_locked`; Firebird has it from version 5 on."""

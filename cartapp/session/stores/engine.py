@@ -93,16 +93,18 @@ class Database:
             lambda progress: self._runner.run(partial(write, progress=progress), writes=True, brief=True)
         )
 
-    async def run(self, work: Work[T], *, patient: bool = False) -> T:
+    async def run(self, work: Work[T], *, patient: bool = False, locked: bool = False) -> T:
         """Do several statements in one transaction and return what `work` returns.
 
         Keep it short, without side effects: it is done again when the engine rolls the transaction back for
         the sake of another (deadlock, serialization failure). `patient` is for work that may take any time,
-        and wait as long for others that do the same.
+        and wait as long for others that do the same; of `locked` work, which changes the schema, one at a
+        time goes on in a database.
         """
+        begin = self.dialect.locked_transaction if locked else self.dialect.transaction
 
         def transaction(connection: Connection, progress: _Progress) -> T:
-            with self.dialect.transaction(connection):
+            with begin(connection):
                 result = work(connection)
                 progress.commits = True
             return result

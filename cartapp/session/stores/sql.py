@@ -24,10 +24,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
 
 from ..errors import RecordTooLarge, StoreUnavailable, UnreadableRecord, UnsupportedValue
 from ..record import Clock, Record, Seen, Summary, Version, now
-from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS
+from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS, dialect_of
 from .engine import Database, Rows, Values
 from .literals import BYTES_OF_ONE, StatementTooLarge
 
@@ -58,7 +59,6 @@ TABLE: Final = Table(
 
 _BATCH = 500  # rows that one step of listing reads, or one transaction of purging removes
 _LONGEST_NAME = 255
-_ATTEMPTS, _PAUSE = 10, 0.1  # at making the table, and seconds between them
 
 _LIVE = TABLE.c.expires > bindparam("at")
 _KEY = TABLE.c.skey == bindparam("seen_key")
@@ -102,7 +102,7 @@ _PURGE = delete(TABLE).where(
 
 
 class SqlStore:
-    """A store in the table `cart_session`, which is made when first needed.
+    """A store in the table `cart_session`, which is made when first needed, or before by `create_table`.
 
     Closing the store closes the database, which may be used again by whoever shares it.
     """
@@ -158,6 +158,10 @@ class SqlStore:
         """See `Store.close`."""
         self._making = asyncio.Lock()  # the former one may belong to an event loop that ends now
         await self._database.close()
+
+    async def create_table(self) -> None:
+        """Make the table now if there is none, as a role that may do so; else the first use makes it."""
+        await self._database.run(_create_table, patient=True, locked=True)
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
         """See `Listable.scan`; each unreadable row costs one log line."""
@@ -223,20 +227,14 @@ class SqlStore:
     async def _make_table(self) -> None:
         async with self._making:
             if not self._made and not await self._database.read(_has_table):
-                await self._create_table()
+                await self._database.run(_create_table, locked=True)
             self._made = True
 
-    async def _create_table(self) -> None:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return await self._database.run(_create_table)
-            except (StoreUnavailable, IntegrityError):  # perhaps another process is making it right now
-                if await self._database.read(_has_table):
-                    return None
-                if attempt == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(_PAUSE)
-        raise AssertionError("The last attempt has returned or raised.")
+
+def table_sql(url: str) -> str:
+    """The statement that makes the table, in the SQL of a database's URL. Raises `InvalidStoreURL`."""
+    dialect = dialect_of(url, timeout=1).url.get_dialect()()
+    return f"{str(CreateTable(TABLE).compile(dialect=dialect)).strip()};\n"
 
 
 def _read_page(page: Executable, values: Values, connection: Connection) -> Rows:
