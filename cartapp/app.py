@@ -31,6 +31,7 @@ from cartapp.web.layers.forwarded import ForwardedHeaders
 from cartapp.web.layers.head import Head
 from cartapp.web.layers.remember_me import RememberMe
 from cartapp.web.layers.security_headers import SecurityHeaders
+from cartapp.web.readiness import Readiness
 from cartapp.web.routes import (
     accounts_entry,
     accounts_own,
@@ -64,10 +65,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or ensure_secret(load())
     engine = open_database(settings)
     watchers = Watchers(settings)
-    store = watchers.round(store_of(settings, engine))
-    carrier = carrier_of(settings) or IdCarrier(
-        GuardedStore(store, settings.session_timeout, on_change=watchers.on_breaker)
-    )
+    bare = store_of(settings, engine)
+    store = watchers.round(bare)
+    guarded = GuardedStore(store, settings.session_timeout, on_change=watchers.on_breaker)
+    carrier = carrier_of(settings) or IdCarrier(guarded)
     database = shop_database(settings, database=engine, seed=seed(BUILT_IN))
     accounts = Accounts(
         database,
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.store, app.state.sessions = settings, store, Sessions(store)
     app.state.database, app.state.accounts, app.state.catalogue = database, accounts, Catalogue(database)
+    app.state.readiness = Readiness(guarded, bare, accounts, app.state.catalogue)
     errors.install(app)
     users.install(app)
     for router in ROUTERS:

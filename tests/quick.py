@@ -53,6 +53,7 @@ LEFT_OUT = (
     "test_poolers.py",
     "test_process_user.py",
     "test_random_shopping.py",
+    "test_readiness.py",
     "test_readme.py",
     "test_redis_failover.py",
     "test_redis_faults.py::test_connections_that_hang_for_good_are_given_up",

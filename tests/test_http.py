@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import httpx2 as httpx
 import pytest
 
 from .running import running_shop
 from .shop import EMPTY, HUB, KEYBOARD, browser, line, operations, shop, started
+from .waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -263,10 +265,14 @@ async def test_a_store_out_of_reach(tmp_path: Path) -> None:
         folder.rename(tmp_path / "away")
         folder.write_text("A file stands where the folder was.")
 
+        async def is_down() -> bool:
+            return (await client.get("/readyz")).status_code == 503
+
+        await until(is_down)  # a result is shared for a second
         down = await client.get("/readyz")
         assert (down.status_code, down.json()) == (
             503,
-            {"error": "Not ready: the session store (file) cannot be reached"},
+            {"error": "Not ready: the session store (file) cannot be used", "details": [ANY]},
         )
         for answer in (await client.get("/api/cart"), await client.post("/api/cart/add", json=KEYBOARD)):
             assert (answer.status_code, list(answer.json())) == (503, ["error"])

@@ -110,7 +110,7 @@ async def test_only_making_the_file_may_take_longer_than_the_timeout(tmp_path: P
     with closing(sqlite3.connect(make_url(url_in(tmp_path)).database or "")) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreUnavailable, match=r"database is locked|did not answer within 1e-06 seconds"):
-            await later.prepare()
+            await later.run(lambda _: None)
     await later.close()
 
 

@@ -24,6 +24,7 @@ from .errors import EmailTaken, InvalidCredentials, TooBusy, TooManyAttempts, We
 from .logins import Recognised, Stolen, Token, new_token
 from .passwords import Passwords, check_new, words_of
 from .tables import LOGINS, USERS
+from .trial import try_tables
 from .turns import Turns
 from .users import User
 
@@ -249,6 +250,10 @@ class Accounts:
 
             await self._do(change)
         events.record("email_changed", user=user.id, network=network_of(client))
+
+    async def check(self) -> None:
+        """Try on every table what requests do with it, and leave nothing. Raises `StoreUnavailable`."""
+        await self._database.run(try_tables)
 
     async def purge(self, now: int) -> int:
         """Remove the rows that say nothing any more at `now` (milliseconds); returns their number."""

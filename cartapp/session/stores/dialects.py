@@ -128,6 +128,13 @@ class Dialect(ABC):
     def prepare(self, connection: Any) -> None:
         """Set up a new connection of the driver."""
 
+    def check_file(self) -> bool:
+        """Whether an embedded database is still the one that was opened; False when it was replaced.
+
+        Raises `FileNotFoundError` when it was deleted.
+        """
+        return True
+
     def interrupt(self, connection: Any) -> None:
         """End the call that a driver's connection hangs in, from another thread."""
         shut_down(connection)
@@ -212,6 +219,7 @@ class SQLite(Dialect):
     begin = "BEGIN IMMEDIATE"  # takes the write lock; asking for it later can fail
     embedded = True
     _creating = threading.Lock()
+    _inode: int | None = None  # of the file that is open
 
     def __init__(self, url: URL, timeout: float) -> None:
         super().__init__(url, timeout)
@@ -241,8 +249,11 @@ class SQLite(Dialect):
         """Make the file and its folder, for their owner only; SQLite gives its companions the file's mode.
 
         Never opens a file that is there: closing it would drop the locks of this process's connections
-        (sqlite.org/howtocorrupt.html, 2.2). The lock is for two threads that both find none.
+        (sqlite.org/howtocorrupt.html, 2.2). The lock is for two threads that both find none. Raises
+        `FileNotFoundError` for one that was there before: an empty one would not be what was lost.
         """
+        if self._inode is not None:
+            self._path.stat()
         with self._creating, suppress(FileExistsError):
             for folder in reversed(self._path.parents):
                 if not folder.exists():
@@ -257,6 +268,14 @@ class SQLite(Dialect):
         if mode == "wal":
             cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
+        self._inode = self._path.stat().st_ino
+
+    def check_file(self) -> bool:
+        """See `Dialect.check_file`: SQLite itself goes on writing to a file that has no name any more."""
+        if self._inode is None or self._inode == self._path.stat().st_ino:
+            return True
+        self._inode = None
+        return False
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the primary result code."""

@@ -79,6 +79,7 @@ class Database:
         self, statement: Executable, values: Values | None = None, *, plain: bool = False
     ) -> int:
         """Change a few rows by one statement, a transaction of its own, and return how many it found."""
+        await self._check_file()
         execute = self._executor(plain)
 
         def write(connection: Connection, progress: _Progress) -> int:
@@ -101,6 +102,7 @@ class Database:
         and wait as long for others that do the same; of `locked` work, which changes the schema, one at a
         time goes on in a database.
         """
+        await self._check_file()
         begin = self.dialect.locked_transaction if locked else self.dialect.transaction
 
         def transaction(connection: Connection, progress: _Progress) -> T:
@@ -115,6 +117,13 @@ class Database:
             ),
             patient=patient,
         )
+
+    async def _check_file(self) -> None:
+        try:
+            if not self.dialect.check_file():
+                await self.close()  # what is there now is opened by the next connection
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     def _executor(self, plain: bool) -> Callable[..., Any]:
         return self._plain.execute if plain and self.dialect.embedded else Connection.execute

@@ -3,11 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cartapp.session import StoreUnavailable
-from cartapp.session.stores.timeouts import SharedTimeout
-
 from ..answers import JSONAnswer
-from ..errors import error_response, logger
+from ..errors import error_response
 from ..outputs import PROBLEMS, Health
 from ..routing import JSONRoute
 
@@ -22,17 +19,11 @@ async def alive() -> JSONAnswer:
 
 @router.get("/readyz", response_model=Health, responses=PROBLEMS)
 async def ready(request: Request) -> Response:
-    """The session store and the database answer; 503 otherwise."""
-    store, settings = request.app.state.store, request.app.state.settings
-    parts = {
-        f"the session store ({store.name})": store.ping,
-        "the database of accounts and products": request.app.state.database.ping,
-    }
-    for name, ping in parts.items():
-        try:
-            await SharedTimeout(settings.session_timeout).wait_for(ping())
-        except (StoreUnavailable, TimeoutError) as error:
-            logger.warning("Not ready: %s gave no answer: %r", name, error)
-            sentence = f"Not ready: {name} cannot be reached"
-            return error_response(request.scope, 503, sentence, headers={"Retry-After": "1"})
-    return JSONAnswer({"status": "ready"})
+    """The session store and the database do what requests need, as tried within the last second; else 503."""
+    problems = await request.app.state.readiness.problems()
+    if not problems:
+        return JSONAnswer({"status": "ready"})
+    sentence = f"Not ready: {' and '.join(problem.part for problem in problems)} cannot be used"
+    details = None if request.app.state.settings.production else [problem.reason for problem in problems]
+    headers = {"Retry-After": "1"}
+    return error_response(request.scope, 503, sentence, details=details, headers=headers)
