@@ -10,7 +10,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
@@ -256,10 +257,21 @@ class Accounts:
         await self._database.run(try_tables)
 
     async def purge(self, now: int) -> int:
-        """Remove the rows that say nothing any more at `now` (milliseconds); returns their number."""
-        return await self._do(
-            lambda connection: logins.purge(connection, now) + attempts.purge(connection, now)
-        )
+        """Remove the rows that say nothing any more at `now` (milliseconds); returns their number.
+
+        In small transactions; after each others have the database for as long as it took.
+        """
+        removed, clock = 0, asyncio.get_running_loop().time
+        for purge in (logins.purge, attempts.purge):
+            after: Any = None
+            while True:
+                began = clock()
+                gone, after = await self._do(partial(purge, now=now, after=after))
+                removed += gone
+                if after is None:
+                    break
+                await asyncio.sleep(clock() - began)
+        return removed
 
     # -- steps --------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ CLOCK_SKEW: Final = 5000
 """Milliseconds by which the clocks of hosts that share the database may differ."""
 
 _TRIES = 10
+_BATCH = 1000  # rows that one step of a purge looks at
 _MICROSECONDS = 1000  # in a millisecond; a step of 10000/second would not be a whole one
 
 
@@ -134,10 +135,21 @@ def forget(connection: Connection, account: str) -> None:
     connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.subject == _subject("account", account)))
 
 
-def purge(connection: Connection, now: int) -> int:
-    """Remove the rows that say nothing any more."""
+def purge(connection: Connection, now: int, after: str | None) -> tuple[int, str | None]:
+    """Remove the rows that say nothing any more, of the next thousand subjects `after` one.
+
+    Returns their number and the last subject, None at the end. Going through all subjects needs no index on
+    times that every attempt would have to change.
+    """
     idle = (ATTEMPTS.c.next_due <= now * _MICROSECONDS) & (ATTEMPTS.c.known_until <= now)
-    return connection.execute(delete(ATTEMPTS).where(idle)).rowcount
+    batch = select(ATTEMPTS.c.subject, case((idle, 1), else_=0).label("is_idle"))
+    ordered = batch.where(ATTEMPTS.c.subject > (after or "")).order_by(ATTEMPTS.c.subject).limit(_BATCH)
+    rows = connection.execute(ordered).all()
+    subjects = [row.subject for row in rows if row.is_idle]
+    removed = 0
+    if subjects:
+        removed = connection.execute(delete(ATTEMPTS).where(ATTEMPTS.c.subject.in_(subjects), idle)).rowcount
+    return removed, rows[-1].subject if len(rows) == _BATCH else None
 
 
 def _refund(connection: Connection, subjects: tuple[tuple[str, Limit], ...]) -> None:

@@ -25,6 +25,7 @@ FORMER_FOR: Final = 60_000
 """Milliseconds for which the former validator is honoured, for requests sent beside the one that used it."""
 
 _TOKEN = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
+_BATCH = 1000  # log-ins that one step of a purge removes
 _LOGIN_BITS = 53  # whole numbers that JSON readers keep exact
 
 
@@ -163,8 +164,17 @@ def current(user_id: str) -> Select[tuple[int]]:
     return select(LOGINS.c.id).join(USERS, users.is_current()).where(LOGINS.c.user_id == user_id)
 
 
-def purge(connection: Connection, now: int) -> int:
-    """Remove the log-ins of which nothing can be alive."""
-    dead = select(LOGINS.c.id).where(LOGINS.c.expires <= now)
-    connection.execute(delete(REMEMBER_ME).where(REMEMBER_ME.c.login_id.in_(dead)))
-    return connection.execute(delete(LOGINS).where(LOGINS.c.expires <= now)).rowcount
+def purge(connection: Connection, now: int, after: int | None) -> tuple[int, int | None]:
+    """Remove a thousand log-ins of which nothing can be alive, and that expired at `after` or later.
+
+    Returns their number and the last one's expiry, None at the end.
+    """
+    dead = (LOGINS.c.expires <= now) & (LOGINS.c.expires >= (after or 0))
+    oldest = select(LOGINS.c.id, LOGINS.c.expires).where(dead).order_by(LOGINS.c.expires).limit(_BATCH)
+    rows = connection.execute(oldest).all()
+    ids = [row.id for row in rows]
+    if not ids:
+        return 0, None
+    connection.execute(delete(REMEMBER_ME).where(REMEMBER_ME.c.login_id.in_(ids)))
+    removed = connection.execute(delete(LOGINS).where(LOGINS.c.id.in_(ids), LOGINS.c.expires <= now)).rowcount
+    return removed, rows[-1].expires if len(rows) == _BATCH else None

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_TIMEOUT = 60.0  # seconds for one step of an operator's, which may be larger than any visitor's
+
 
 def with_sessions(work: Callable[["Sessions"], Awaitable[T]]) -> T:
     """What `work` returns, given the sessions of the store that the settings choose."""
@@ -35,7 +37,7 @@ def with_database(work: Callable[["ShopDatabase"], Awaitable[T]]) -> T:
     from ..settings import load
 
     async def run() -> T:
-        database = shop_database(load())
+        database = shop_database(load(), timeout=_TIMEOUT)
         try:
             return await work(database)
         finally:
