@@ -1,8 +1,12 @@
 """The only place that wires things together."""
 
 import gc
+import multiprocessing
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from threading import Thread
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -103,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def serve_app() -> FastAPI:
     """The application for a process that does nothing else, as `cart serve` runs it."""
     app = create_app()
+    _end_with_parent()
     # What is there now stays for good. Without this the garbage collector looks at all of it again and
     # again, which holds up every request for a tenth of a second. And as requests make no cycles, it need not
     # look at a few of them every few milliseconds.
@@ -110,6 +115,21 @@ def serve_app() -> FastAPI:
     gc.freeze()
     gc.set_threshold(20_000)
     return app
+
+
+def _end_with_parent() -> None:
+    """Stop this process as SIGTERM would when the one that started it is gone, even if that was killed.
+
+    A worker without its parent would hold the port for good.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        Thread(target=watch, name="watch of the parent", daemon=True).start()
 
 
 def _layers(settings: Settings, carrier: Carrier, accounts: Accounts, watchers: Watchers) -> list[Middleware]:

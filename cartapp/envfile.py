@@ -44,7 +44,7 @@ def _bindings(path: Path) -> list[Binding]:
     if path.is_dir() or not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:  # editors on Windows begin it with a mark
             bindings = list(parse_stream(stream))
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text.") from None
@@ -63,6 +63,9 @@ def _replace(target: Path, text: str) -> None:
     # mkstemp makes the file with O_EXCL and mode 0600: nobody else ever sees the secret in it.
     descriptor, name = tempfile.mkstemp(prefix=".env.local.", dir=target.parent)
     try:
+        if os.geteuid() == 0:  # an administrator must not take the file away from the service's own user
+            owner = (target if target.exists() else target.parent).stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

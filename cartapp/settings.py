@@ -163,9 +163,11 @@ _Given = dict[str, tuple[str, Origin]]  # by variable: its value as text, and wh
 _FIELDS: Final = {variable: field for field, variable in VARIABLES.items()}
 _UNSHOWN: Final = {"session_url", "session_password", "secret_key", "secret_keys_old", "database_url"}
 
-# What Kubernetes and Docker put into the environment for a service that happens to be called "cart-…".
+# What Kubernetes and Docker put into the environment for a service that happens to be called "cart-…": its
+# address in several forms, for Docker's links also a name such as /shop/cart_db and the other's environment.
 _SERVICE_LINK = re.compile(
-    r"CART_(\w+_)?(SERVICE_(HOST|PORT\w*)=.*|PORT_\d+_(TCP|UDP|SCTP)\w*=.*|PORT=\w+://.*)"
+    r"(CART(?:_\w+)?)_"
+    r"(?:SERVICE_HOST=.*|SERVICE_PORT\w*=.*|PORT_\d+_(?:TCP|UDP|SCTP)\w*=.*|PORT=\w+://.*|NAME=/[^/]+/.+)"
 )
 
 
@@ -175,6 +177,7 @@ def load(overrides: Mapping[str, str] | None = None) -> Settings:
     Raises `SettingsError` with a sentence for each setting that is wrong.
     """
     layers = _layers(overrides or {})
+    ignored = sorted(_service_links())
     problems = [sentence for origin, layer in layers for sentence in _unknown(origin, layer)]
     given = _strongest(layers)
     notices = _settle_backend(given)
@@ -184,6 +187,8 @@ def load(overrides: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(*problems, *_sentences(error, given)) from None
     if problems:
         raise SettingsError(*problems)
+    if ignored:
+        notices.append(f"Ignored, as set by Kubernetes or Docker for a service: {', '.join(ignored)}.")
     if settings.session_max_age < settings.session_ttl:
         notices.append(
             f"CART_SESSION_MAX_AGE ({settings.session_max_age}) is below CART_SESSION_TTL "
@@ -245,12 +250,21 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 
 def _layers(overrides: Mapping[str, str]) -> list[tuple[Origin, Mapping[str, str]]]:
+    links = _service_links()
     return [
         (".env", _read_file(".env")),
         (".env.local", _read_file(".env.local")),
-        ("environment", os.environ),
+        ("environment", {name: value for name, value in os.environ.items() if name not in links}),
         ("command line", overrides),
     ]
+
+
+def _service_links() -> set[str]:
+    """The variables of the environment that are no settings, though they are called so."""
+    found = {name: _SERVICE_LINK.fullmatch(f"{name}={value}") for name, value in os.environ.items()}
+    links = {name: link[1] for name, link in found.items() if link}
+    copied = tuple(f"{prefix}_ENV_" for prefix in links.values())
+    return {name for name in os.environ if name in links or name.startswith(copied)}
 
 
 def _strongest(layers: list[tuple[Origin, Mapping[str, str]]]) -> _Given:
@@ -271,8 +285,6 @@ def _unknown(origin: Origin, layer: Mapping[str, str]) -> list[str]:
     sentences = []
     for name in layer:
         if name in _FIELDS or not name.startswith("CART_") or name.startswith("CART_TEST_"):
-            continue
-        if origin == "environment" and _SERVICE_LINK.fullmatch(f"{name}={layer[name]}"):
             continue
         near = difflib.get_close_matches(name, _FIELDS, n=1, cutoff=0.8)
         hint = f"; did you mean {near[0]}?" if near else "."

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
@@ -133,8 +133,23 @@ async def opened_sessions(settings: Settings) -> AsyncIterator[Sessions]:
             "CART_SESSION_BACKEND is memory, whose sessions nobody but the server itself can see: "
             "it must be another backend for this."
         )
+    check_place(settings.store_url, "CART_SESSION_URL" if settings.session_url else "CART_SESSION_BACKEND")
     async with _opened(settings) as store:
         yield Sessions(store)
+
+
+def check_place(url: str, variable: str) -> None:
+    """Raises `SettingsError` when sessions or users are to be on this host and nothing is there.
+
+    In the wrong folder a command would make an empty shop, and say of that what it should say of another one.
+    """
+    parts = split_url(url)
+    path = Path(unquote(parts.path if parts.scheme == "file" else parts.path[1:]))
+    if parts.scheme.startswith(("file", "sqlite")) and not path.exists():
+        raise SettingsError(
+            f"There is no shop here: {_shown(path.absolute())}, from {variable}, does not exist. "
+            "Change to the shop's folder, or make one with `cart serve`."
+        )
 
 
 async def copy_between(source: str, target: str, progress: Callable[[Copied], None]) -> Copied:
@@ -151,6 +166,7 @@ async def copy_between(source: str, target: str, progress: Callable[[Copied], No
             )
     if chosen[0].store_url == chosen[1].store_url:
         raise SettingsError("The two backends must differ: these are one and the same store.")
+    check_place(chosen[0].store_url, "FROM")
     async with _opened(chosen[0]) as origin, _opened(chosen[1]) as destination:
         return await copy_sessions(origin, destination, progress=progress)
 
@@ -163,25 +179,42 @@ async def check_store(settings: Settings) -> list[Step]:
 
 async def backend_states(settings: Settings) -> list[BackendState]:
     """All backends, in the order of the documentation; those that may answer are asked."""
-    return await asyncio.gather(*(_state(name, settings) for name in get_args(Backend)))
+    # All are opened before one is asked: a driver's import would take the time that others have to answer.
+    opened = [_open(name, settings) for name in get_args(Backend)]
+    return await asyncio.gather(*(_asked(*one) for one in opened))
 
 
-async def _state(name: str, settings: Settings) -> BackendState:
+def _open(name: str, settings: Settings) -> tuple[BackendState, Store | None, float]:
+    """A backend's state as far as it is known without asking, and what is to be asked within the time-out."""
     used = name == settings.backend
     backend = next((backend for backend in BACKENDS if backend.name == name), None)
+
+    def known(installed: bool, remark: str) -> tuple[BackendState, None, float]:
+        return BackendState(name, used, backend is not None, installed, None, remark), None, 0
+
     if backend is None:
-        return BackendState(name, used, False, False, None, "not in this version")
+        return known(False, "not in this version")
     if not backend.installed:
-        return BackendState(name, used, True, False, None, backend.install_line)
+        return known(False, backend.install_line)
     try:
         theirs = settings if used else load(choice_of_store(name))
         if not used and split_url(theirs.store_url).scheme.startswith(_LOCAL_SCHEMES):
-            return BackendState(name, used, True, True, None, "needs no server")
-        async with _opened(theirs) as store:
-            taken = await ping(store, timeout=theirs.session_timeout)
+            return known(True, "needs no server")
+        state = BackendState(name, used, True, True, None, "answers")
+        return state, store_of(theirs), theirs.session_timeout
     except (SettingsError, SessionError) as error:
-        return BackendState(name, used, True, True, None, str(error))
-    return BackendState(name, used, True, True, taken, "answers")
+        return known(True, str(error))
+
+
+async def _asked(state: BackendState, store: Store | None, timeout: float) -> BackendState:
+    if store is None:
+        return state
+    try:
+        return replace(state, milliseconds=await ping(store, timeout=timeout))
+    except SessionError as error:
+        return replace(state, remark=str(error))
+    finally:
+        await store.close()
 
 
 @asynccontextmanager

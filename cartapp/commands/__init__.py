@@ -4,6 +4,7 @@ What takes long to import is imported inside the functions that need it: `cart -
 """
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -31,6 +32,9 @@ app.command("config")(config.config)
 def main() -> None:
     """Run the command. What can go wrong becomes a sentence on standard error and status 1."""
     escape_warnings()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for what its encoding has no character
     try:
         app(prog_name="cart")
     except SystemExit as end:

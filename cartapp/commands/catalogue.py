@@ -30,5 +30,5 @@ def load(
     from ..catalogue.files import read_products
 
     products = read_products(file)
-    gone = with_database(lambda database: Catalogue(database).replace(products))
+    gone = with_database(lambda database: Catalogue(database).replace(products), new=True)
     output.say(f"{len(products)} products are in the catalogue; {gone} of the former ones are gone.")

@@ -29,15 +29,23 @@ def with_sessions(work: Callable[["Sessions"], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def with_database(work: Callable[["ShopDatabase"], Awaitable[T]]) -> T:
-    """What `work` returns, given the database of accounts and catalogue that DATABASE_URL names."""
+def with_database(work: Callable[["ShopDatabase"], Awaitable[T]], *, new: bool = False) -> T:
+    """What `work` returns, given the database of accounts and catalogue that DATABASE_URL names.
+
+    A file is made only where `new` says that there may be no shop yet.
+    """
     import asyncio
 
     from ..schema import shop_database
     from ..settings import load
+    from ..start import check_place
+
+    settings = load()
+    if not new:
+        check_place(settings.database_url, "DATABASE_URL")
 
     async def run() -> T:
-        database = shop_database(load(), timeout=_TIMEOUT)
+        database = shop_database(settings, timeout=_TIMEOUT)
         try:
             return await work(database)
         finally:
@@ -46,8 +54,8 @@ def with_database(work: Callable[["ShopDatabase"], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def with_users(work: Callable[["UserAdministration"], Awaitable[T]]) -> T:
-    """What `work` returns, given the users."""
+def with_users(work: Callable[["UserAdministration"], Awaitable[T]], *, new: bool = False) -> T:
+    """What `work` returns, given the users; for `new` see `with_database`."""
     from ..accounts import UserAdministration
 
-    return with_database(lambda database: work(UserAdministration(database)))
+    return with_database(lambda database: work(UserAdministration(database)), new=new)

@@ -39,7 +39,7 @@ def add(
         user = Registration(email=email, name=name or email.partition("@")[0], password=password)
     except ValidationError as error:
         raise typer.BadParameter(f"{error.errors()[0]['msg']}.") from None
-    with_users(lambda users: users.add(user.email, user.name, password))
+    with_users(lambda users: users.add(user.email, user.name, password), new=True)
     output.say(f"{user.email} can log in now.")
 
 

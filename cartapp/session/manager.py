@@ -10,7 +10,7 @@ from .errors import SessionEnded, SessionError, UnreadableRecord
 from .hooks import logger
 from .locks import SessionLocks
 from .operations import Changes
-from .policy import PROVISIONAL_LIFETIME, OnCount, Policy
+from .policy import LONGEST_COOKIE, PROVISIONAL_LIFETIME, OnCount, Policy
 from .record import Clock, Record, key_of, new_id, now
 from .session import Session
 from .stores.base import Store
@@ -102,7 +102,9 @@ class Visit:
         if not self._committed or self._id is None or self._key is None:
             return None
         value = self._manager.carrier.leave(self._id, self._key, self._store)
-        return None if value == self._cookie else value
+        if value == self._cookie and self._policy.max_age <= LONGEST_COOKIE:
+            return None
+        return value  # also one that came, where browsers forget it before the session ends
 
     def seconds_left(self, session: Session) -> int:
         """How much of its absolute lifetime a committed session has left: the cookie's Max-Age."""

@@ -15,6 +15,9 @@ OnCount = Callable[[str], None]
 TOMBSTONE_LIFETIME = 60_000
 """Milliseconds for which an ID given up in a rotation is remembered, so that late requests are recognized."""
 
+LONGEST_COOKIE = 400 * 24 * 60 * 60
+"""Seconds for which browsers keep a cookie at most (RFC 6265bis, 5.5)."""
+
 PROVISIONAL_LIFETIME = 60_000
 """Milliseconds for which the new record of a rotation lives until the rotation is committed."""
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.datastructures import QueryParams
@@ -17,16 +16,16 @@ _MAX_PATH = 1000  # characters
 _YEAR = 365 * 24 * 60 * 60  # seconds
 
 
-@cache
-def fingerprints() -> Mapping[str, str]:
-    """Twelve characters for each file, which change with its content; read once, at the start."""
-    files = (path for path in FOLDER.rglob("*") if path.is_file())
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in files}
-
-
 def static_url(path: str) -> str:
-    """The address of a file in the static folder, with its fingerprint. Raises `KeyError`."""
-    return f"/static/{path}?v={fingerprints()[str(FOLDER / path)]}"
+    """The address of a file in the static folder, with its fingerprint. Raises `FileNotFoundError`."""
+    file = os.path.join(FOLDER, path)  # noqa: PTH118 - a page has many of them
+    return f"/static/{path}?v={_fingerprint(file, os.stat(file).st_mtime_ns)}"  # noqa: PTH116 - as above
+
+
+@lru_cache(maxsize=1000)
+def _fingerprint(path: str, _modified: int) -> str:
+    """Twelve characters that change with the file's content; read again when it was modified."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
 class CachedStaticFiles(StaticFiles):
@@ -34,7 +33,6 @@ class CachedStaticFiles(StaticFiles):
 
     def __init__(self) -> None:
         super().__init__(directory=FOLDER)
-        fingerprints()
 
     def get_path(self, scope: Scope) -> str:
         """The path inside the folder. Raises `HTTPException` for one that is too long to be there.
@@ -55,6 +53,6 @@ class CachedStaticFiles(StaticFiles):
         """The file, or 304 when the browser has it."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         asked = QueryParams(scope.get("query_string", b"")).get("v")
-        current = asked is not None and asked == fingerprints().get(str(full_path))
+        current = asked is not None and asked == _fingerprint(str(full_path), stat_result.st_mtime_ns)
         response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable" if current else "no-cache"
         return response
