@@ -145,11 +145,17 @@ def check_place(url: str, variable: str) -> None:
     """
     parts = split_url(url)
     path = Path(unquote(parts.path if parts.scheme == "file" else parts.path[1:]))
-    if parts.scheme.startswith(("file", "sqlite")) and not path.exists():
+    if not parts.scheme.startswith(("file", "sqlite")):
+        return
+    try:
+        path.stat()
+    except FileNotFoundError:
         raise SettingsError(
             f"There is no shop here: {_shown(path.absolute())}, from {variable}, does not exist. "
             "Change to the shop's folder, or make one with `cart serve`."
-        )
+        ) from None
+    except OSError:
+        return  # what uses it says what is wrong with it
 
 
 async def copy_between(source: str, target: str, progress: Callable[[Copied], None]) -> Copied:

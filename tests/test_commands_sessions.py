@@ -35,6 +35,7 @@ def handles(cart: Cart, *args: str) -> list[str]:
 
 
 def test_no_session(cart: Cart) -> None:
+    Path("data/sessions").mkdir(0o700, parents=True)
     listed = cart("sessions", "list")
     assert (listed.code, listed.out, listed.err) == (0, "", "There is no session.\n")
     assert cart("sessions", "list", "--json").json == []

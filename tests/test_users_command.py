@@ -39,7 +39,9 @@ def cart(
     enter(tmp_path, monkeypatch)
     if url != "sqlite:///data/cart.db":
         monkeypatch.setenv("DATABASE_URL", url)
-    return Cart(monkeypatch, capsys)
+    made = Cart(monkeypatch, capsys)
+    assert made("db", "upgrade").code == 0
+    return made
 
 
 @pytest.fixture

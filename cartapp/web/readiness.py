@@ -30,7 +30,7 @@ class Problem:
 
 
 class Readiness:
-    """Checks the session store and the database of an application, for all who ask within a second together.
+    """Checks the session store and the database of an application; requests within a second share a check.
 
     `guarded` is the store as requests use it, whose circuit breaker may be open; `store` is the same one
     without instrumentation, so that no check counts as a visitor's session.
