@@ -34,6 +34,7 @@ def cart(
 def keep(url: str, records: Iterable[Record]) -> None:
     async def create() -> None:
         opened = open_store(url, timeout=20)
+        await opened.ping()  # makes the file of an embedded database
         for record in records:
             assert await opened.create(record) is not None
         await opened.close()
@@ -62,6 +63,7 @@ THREE = [
 
 
 def test_sessions_are_listed_shown_counted_and_ended(cart: Cart, url: str) -> None:
+    keep(url, [])
     assert cart("sessions", "list").err == "There is no session.\n"
     keep(url, [*THREE, replace(session("old", age=9, idle=8), expires=now() - HOUR)])
     listed = cart("sessions", "list", "--json").json
