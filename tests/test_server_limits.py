@@ -349,6 +349,13 @@ async def answer(send: Send, body: bytes = b"ok") -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def _next_millisecond() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 0.001:  # noqa: ASYNC110 - there is no event for a clock
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def connected(
     port: int, data: bytes = b"", until: bytes = b""
@@ -358,6 +365,7 @@ async def connected(
         writer.write(data)
         if until:
             await reader.readuntil(until)
+            await _next_millisecond()  # the clock of uvloop goes no finer
         yield reader, writer
     finally:
         writer.close()

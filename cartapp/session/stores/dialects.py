@@ -302,6 +302,7 @@ class PostgreSQL(Dialect):
         self._libpq = {name: value for name, value in self.url.query.items() if name in _LIBPQ}
         if self._driver == "asyncpg":
             self.url = self.url.difference_update_query(_LIBPQ)
+
     lock = "SELECT pg_advisory_xact_lock(1667330676)"  # the letters "cart" as a number
 
     def connect_args(self) -> dict[str, Any]:
