@@ -482,7 +482,8 @@ class Firebird(Dialect):
     title = "Firebird"
     extra = "firebird"
     driver = "firebird"
-    transient = frozenset({335544336, 335544345, 335544451})  # deadlock, lock conflict, update conflict
+    # Deadlock, lock conflict, update conflict; a change of the schema that met another one.
+    transient = frozenset({335544336, 335544345, 335544451, 335544351})
     refusals = frozenset({335544361, 335544765})  # transaction, database read-only
     autocommit = False
     lock_table = f"CREATE TABLE {_LOCK_TABLE} (empty INTEGER)"
