@@ -97,19 +97,27 @@ class Sessions:
         return await self._end_all()
 
     async def _end_all(self, user: str | None = None, keep: str | None = None) -> int:
-        """End what a listing finds, and what a second one finds that the first may have missed.
+        """End what listings find, until one after the first finds nothing that had begun before.
 
-        A session that gets a new ID during a listing may be in neither place when the listing looks there.
+        A session that gets a new ID during a listing may be in neither place when the listing looks there. It
+        is missed if that happens in two listings, one after the other.
         """
-        first = await self._end_listed(user, keep)
-        return first + await self._end_listed(user, keep) if first else 0
-
-    async def _end_listed(self, user: str | None, keep: str | None) -> int:
-        ended = 0
-        async for summary in self._listable().scan(user_id=user):
-            if summary.key != keep:
-                ended += await self._end(summary, user)
+        began = self._clock()
+        ended, _ = await self._end_listed(user, keep, began)
+        older = 1
+        while older:
+            found, older = await self._end_listed(user, keep, began)
+            ended += found
         return ended
+
+    async def _end_listed(self, user: str | None, keep: str | None, began: int) -> tuple[int, int]:
+        """End what one listing finds; return the number of sessions ended, and of those begun before."""
+        ended = older = 0
+        async for summary in self._listable().scan(user_id=user):
+            if summary.key != keep and await self._end(summary, user):
+                ended += 1
+                older += summary.created <= began
+        return ended, older
 
     async def _end(self, seen: Record | Summary | None, user: str | None) -> bool:
         """Delete what was seen, or what the session has become since; return whether there was a session."""
