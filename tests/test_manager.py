@@ -11,6 +11,7 @@ from cartapp.session import (
     SessionBusy,
     SessionEnded,
     SessionTooLarge,
+    StoreUnavailable,
 )
 from cartapp.session.policy import TOMBSTONE_LIFETIME, Policy
 from cartapp.session.record import Record, Version, key_of, new_id
@@ -82,6 +83,35 @@ async def test_the_last_plain_set_wins_and_is_counted(layer: Layer, caplog: pyte
     assert await layer.read(cookie) == {"theme": "auto"}
     assert layer.counts["overwritten"] == 1
     assert "concurrent requests set 'theme'" in caplog.text
+
+
+async def test_a_key_that_is_overwritten_counts_once_however_often_the_commit_is_tried(
+    clock: ManualClock,
+) -> None:
+    class Busy(MemoryStore):
+        """A store in which another request is faster, three times."""
+
+        faster = 0
+
+        async def save(self, record: Record, *, expected: Version) -> Version | None:
+            if self.faster:
+                self.faster -= 1
+                number = self.faster
+                self.faster = 0
+                other, _ = await elsewhere.visit(cookie)
+                other.update(theme="theirs", number=number)
+                await other.save()
+                self.faster = number
+            return await super().save(record, expected=expected)
+
+    store = Busy(clock=clock)
+    layer, elsewhere = Layer(store, clock), Layer(store, clock)
+    cookie = await layer.begin(theme="light")
+    session, _ = await layer.visit(cookie)
+    session["theme"] = "dark"
+    store.faster = 3
+    await session.save()
+    assert layer.counts == {"conflicts": 3, "overwritten": 1}
 
 
 async def test_a_failing_function_changes_nothing_on_the_newest_value(layer: Layer) -> None:
@@ -361,6 +391,41 @@ async def test_too_large_names_the_keys_and_changes_nothing(clock: ManualClock) 
     with pytest.raises(SessionTooLarge, match=r"limit is 100.*big, a"):
         await session.save()
     assert await layer.read(cookie) == {"a": 1}
+
+
+async def test_a_session_larger_than_a_lowered_limit_can_shrink(clock: ManualClock) -> None:
+    store = MemoryStore(clock=clock)
+    cookie = await Layer(store, clock).begin(a="x" * 90, b="x" * 90)
+    layer = Layer(store, clock, Policy(max_bytes=80))
+    session, visit = await layer.visit(cookie)
+    session.log_in("7")
+    await session.save()
+    session.delete("a")
+    await session.save()
+    session["c"] = 1
+    with pytest.raises(SessionTooLarge):
+        await session.save()
+    assert list(await layer.read(str(visit.cookie()))) == ["b"]
+
+
+async def test_a_rotation_survives_a_short_fault_after_its_commit(clock: ManualClock) -> None:
+    class Flaky(MemoryStore):
+        """A store whose first two keep-alives fail."""
+
+        faults = 2
+
+        async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
+            if self.faults:
+                self.faults -= 1
+                raise StoreUnavailable("The connection was reset.")
+            return await super().touch(key, expected=expected, last_used=last_used, expires=expires)
+
+    layer = Layer(Flaky(clock=clock), clock)
+    session, visit = await layer.visit(await layer.begin(a=1))
+    session.log_in("7")
+    await session.save()
+    clock.advance(Policy().ttl)
+    assert await layer.read(str(visit.cookie())) == {"a": 1}
 
 
 async def test_c11_a_session_without_data_begins_only_when_asked_for(clock: ManualClock) -> None:

@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from . import codec
-from .errors import RecordTooLarge, SessionEnded, SessionTooLarge, StoreUnavailable, UnreadableRecord
+from .errors import (
+    RecordTooLarge,
+    SessionBusy,
+    SessionEnded,
+    SessionTooLarge,
+    StoreUnavailable,
+    UnreadableRecord,
+)
 from .hooks import logger
 from .operations import Changes, Set
 from .policy import PROVISIONAL_LIFETIME, TOMBSTONE_LIFETIME, OnCount, Policy
 from .record import Clock, Record, key_of, new_id, tombstone_of
 from .retry import pauses
 from .stores.base import Store
+
+_FULL_LIFE_TIMEOUT = 0.5  # seconds
 
 
 class Records:
@@ -109,6 +118,7 @@ class Commit:
     def __init__(self, records: Records, changes: Changes, own: Record | None) -> None:
         self._records, self._changes, self._own = records, changes, own
         self._raws: codec.Raws | None = None  # what the operations made of the data, split
+        self._overwritten: set[str] = set()  # the keys that were counted as such
 
     def draft(self) -> Record:
         """Return a new session's record, whose key is not known yet."""
@@ -195,7 +205,26 @@ class Commit:
             if version is None:
                 await records.store.delete(renewed.key, expected=renewed)
                 return None
-        return Committed(await records.keep_alive(renewed), session_id, rotated_from=record.key)
+        return Committed(await self._with_full_life(renewed), session_id, rotated_from=record.key)
+
+    async def _with_full_life(self, renewed: Record) -> Record:
+        """Let the new record live as long as any, now that it is the only one.
+
+        That is tried for half a second: the client gets its ID in any case, since the former one is dead. If
+        it fails, the record lives for a minute, or longer from the next request on, which stores its use.
+        """
+        if not self._records.keep_alive_is_due(renewed):
+            return renewed
+        attempts = pauses(_FULL_LIFE_TIMEOUT)
+        while True:
+            try:
+                return await self._records.touch(renewed)
+            except StoreUnavailable as error:
+                try:
+                    await anext(attempts)
+                except SessionBusy:
+                    logger.warning("Session %s lives for a minute only: %s", renewed.key, error)
+                    return renewed
 
     @contextmanager
     def _sized(self) -> Iterator[None]:
@@ -237,7 +266,9 @@ class Commit:
             operation.apply(raws)
         self._raws, applied = raws, codec.join(raws)
         limit = self._records.policy.max_bytes
-        if len(applied) > limit:
+        if len(applied) > max(
+            limit, len(data)
+        ):  # what has been larger since the limit was lowered may shrink
             raise SessionTooLarge(len(applied), limit, codec.largest(raws))
         return applied
 
@@ -247,10 +278,11 @@ class Commit:
             return
         old, new = codec.split(self._own.data), codec.split(newer.data)
         for operation in self._changes.operations:
-            if not isinstance(operation, Set):
+            if not isinstance(operation, Set) or operation.key in self._overwritten:
                 continue
             theirs = bytes(new.get(operation.key, b""))
             if theirs not in (bytes(old.get(operation.key, b"")), bytes(operation.raw)):
+                self._overwritten.add(operation.key)
                 self._records.count("overwritten")
                 logger.info(
                     "Session %s: concurrent requests set %r; the last one won", newer.key, operation.key

@@ -63,9 +63,9 @@ class Policy:
 
     def alive(self, record: Record, at: int) -> bool:
         """Whether the record is live, by its own expiry and by what the settings now say."""
-        if record.is_placeholder:
-            return False  # the session is still to be copied
         if record.is_tombstone:
+            if record.is_placeholder:
+                return False  # the session is still to be copied
             # One that would live longer was made before the clock was set back, and would refuse writes until
             # the clock gets there. Twice the time, since the clocks of hosts may differ.
             return at < record.expires <= at + 2 * TOMBSTONE_LIFETIME

@@ -11,7 +11,7 @@ import secrets
 import struct
 import time
 import zlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 from hashlib import sha256
 from random import Random
@@ -31,6 +31,7 @@ KEY_LENGTH = 22
 
 # 43 base64url characters hold 258 bits: the last one may only be a character whose two lowest bits are 0.
 _ID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KEY = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
 
 
@@ -70,7 +71,8 @@ def is_key(text: str) -> bool:
 
 def key_of(session_id: str) -> str:
     """The store's key of an id, and the handle that people see: 22 base64url characters."""
-    return urlsafe_b64encode(sha256(session_id.encode()).digest()[:16]).decode().rstrip("=")
+    digest = sha256(session_id.encode()).digest()[:16]
+    return b2a_base64(digest, newline=False)[:KEY_LENGTH].translate(_URL_SAFE).decode()
 
 
 # A session's data begins with "{", or with 0x01 where it is sealed; a tombstone's mark stays before the seal.
