@@ -1,10 +1,11 @@
 """The hooks: an application is told what happened, after it has."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from cartapp.session import Hooks, Sessions
+from cartapp.session import Hooks, Session, Sessions
 from cartapp.session.policy import Policy
 from cartapp.session.record import key_of
 from cartapp.session.stores.memory import MemoryStore
@@ -84,3 +85,56 @@ async def test_on_deleted_tells_whoever_ended_the_session(clock: ManualClock) ->
     assert await sessions.clear() == 1
     expected = [(key_of(cookies[number]), {"n": number}) for number in (0, 1, 2, 4, 3)]
     assert told == expected
+
+
+async def test_a_hook_that_awaits_a_cancelled_task_harms_nothing(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait(handle: str, data: object) -> None:
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=Hooks(on_started=wait)))
+    assert await layer.read(await layer.begin(a=1)) == {"a": 1}
+    assert "A session hook awaited a task that was cancelled" in caplog.text
+
+
+async def test_a_hook_can_save_the_same_session(clock: ManualClock) -> None:
+    held: list[Session] = []
+
+    async def note(handle: str, data: object) -> None:
+        held[0]["noted"] = True
+        await held[0].save()
+
+    layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=Hooks(on_started=note)))
+    session, visit = await layer.visit()
+    held.append(session)
+    session["a"] = 1
+    await asyncio.wait_for(session.save(), 60)
+    assert await layer.read(str(visit.cookie())) == {"a": 1, "noted": True}
+
+
+async def test_a_cancellation_in_a_hook_skips_no_other_hook(clock: ManualClock) -> None:
+    told: list[str] = []
+    entered = asyncio.Event()
+
+    async def deleted(handle: str, data: object) -> None:
+        told.append("deleted")
+        entered.set()
+        await asyncio.Event().wait()
+
+    hooks = Hooks(on_deleted=deleted, on_started=lambda handle, data: told.append("started"))
+    layer = Layer(MemoryStore(clock=clock), clock, Policy(hooks=hooks))
+    session, visit = await layer.visit(await layer.begin(a=1))
+    told.clear()
+    session.destroy()
+    session["b"] = 1
+    saving = asyncio.ensure_future(session.save())
+    await entered.wait()
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    assert told == ["deleted", "started"]
+    await visit.finish(session, failed=False)
+    assert await layer.read(str(visit.cookie())) == {"b": 1}

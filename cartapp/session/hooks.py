@@ -1,8 +1,9 @@
 """What an application may be told of: a session began, ended, or got a new id."""
 
+import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,28 @@ def _data_of(record: Record) -> dict[str, Any]:
         return {}
 
 
+async def call_all(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Call each, also when the running task is cancelled during one of them."""
+    cancelled: asyncio.CancelledError | None = None
+    for call in calls:
+        try:
+            await call()
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
 async def _call(hook: Callable[..., Awaitable[None] | None], *args: object) -> None:
+    task = asyncio.current_task()
+    requests = task.cancelling() if task else 0
     try:
         answer = hook(*args)
         if inspect.isawaitable(answer):
             await answer
+    except asyncio.CancelledError:
+        if task and task.cancelling() > requests:
+            raise  # the running task is cancelled, and not one that the hook awaits
+        logger.exception("A session hook awaited a task that was cancelled: %r", hook)
     except Exception:  # the commit stands whatever a hook does
         logger.exception("A session hook failed: %r", hook)

@@ -7,12 +7,12 @@ from functools import partial
 from .carriers import Carrier
 from .commit import Commit, Committed, Records
 from .errors import SessionEnded, SessionError, UnreadableRecord
-from .hooks import logger
+from .hooks import call_all, logger
 from .locks import SessionLocks
 from .operations import Changes
 from .policy import LONGEST_COOKIE, PROVISIONAL_LIFETIME, OnCount, Policy
 from .record import Clock, Record, key_of, new_id, now
-from .session import Session
+from .session import EVERYONE, Session
 from .stores.base import Store
 
 Events = list[Callable[[], Awaitable[None]]]
@@ -59,6 +59,8 @@ class Visit:
     _key: str | None = None
     _committed = False  # whether this visit wrote anything
     _saving: asyncio.Lock | None = None  # one commit of this session at a time
+    _is_loading = False  # one load at a time
+    _load_ended: asyncio.Event | None = None  # for the loads that wait for it
     _eager = False  # whether a session without data is created
     cleared = False  # whether the cookie is to be removed
     can_set_cookie = True  # until the answer begins; over a WebSocket never
@@ -114,9 +116,26 @@ class Visit:
     # -- loading ------------------------------------------------------------------------------------------
 
     async def load(self, session: Session) -> None:
-        """Fill the session; an id that the store does not know is forgotten, never adopted."""
-        self._parse_cookie()
-        record = await self._accepted(self._key) if self._key is not None else None
+        """Fill the session; an id that the store does not know is forgotten, never adopted.
+
+        A load that comes while another one is under way does what that one leaves to do.
+        """
+        while self._is_loading:
+            self._load_ended = self._load_ended or asyncio.Event()
+            await self._load_ended.wait()
+        if session.loaded:
+            return
+        self._is_loading = True
+        try:
+            self._parse_cookie()
+            self._fill(session, await self._accepted(self._key) if self._key is not None else None)
+        finally:
+            self._is_loading = False
+            if self._load_ended is not None:
+                self._load_ended.set()
+                self._load_ended = None
+
+    def _fill(self, session: Session, record: Record | None) -> None:
         try:
             session.fill(record)
         except UnreadableRecord as error:
@@ -153,29 +172,35 @@ class Visit:
 
     # -- committing ---------------------------------------------------------------------------------------
 
-    async def commit(self, session: Session) -> None:
+    async def commit(self, session: Session, author: object = EVERYONE) -> None:
         """Make what the session recorded true in the store, and the session show what is true.
 
         When that fails, or is cancelled, the session shows what was committed before, so that a handler which
-        goes on after the error does not commit the rest.
+        goes on after the error does not commit the rest. Hooks are called at the end: they may save, too.
         """
-        if self._saving is None:
-            self._saving = asyncio.Lock()
-        if not self._saving.locked() and self._has_nothing_to_do(session):
+        lock = self._saving
+        if (lock is None or not lock.locked()) and self._has_nothing_to_do(session):
             return
-        async with self._saving:
-            if self.read_only:
-                session.recorded()
-                return
-            changes, events = session.take(), Events()
-            try:
+        if lock is None:
+            lock = self._saving = asyncio.Lock()
+        try:
+            await lock.acquire()
+        except asyncio.CancelledError as error:
+            session.withdraw(author, error)
+            raise
+        changes, events = None, Events()
+        try:
+            changes = session.take(author, keep=self.read_only)
+            if not self.read_only:
                 await self._commit(session, changes, events)
-            except BaseException as error:
-                session.drop(changes, error)
-                raise
-            finally:
-                for call in events:
-                    await call()
+        except BaseException as error:
+            if changes is not None:
+                session.drop(changes, author, error)
+            raise
+        finally:
+            lock.release()
+            if events:
+                await call_all(events)
 
     def _has_nothing_to_do(self, session: Session) -> bool:
         """Return whether a commit would neither write nor raise, so that most of it can be left out."""
@@ -221,7 +246,8 @@ class Visit:
                 raise SessionEnded  # a new cookie would undo the log-in of another request
             session.record = None
             self._set_id(None)
-        if session.record is None:
+            await self._create_after_end(session, changes, events)
+        elif session.record is None:
             await self._create(session, changes, events)
         elif changes:
             await self._change(session, session.record, changes, events)
@@ -229,6 +255,14 @@ class Visit:
             kept = await self._records.keep_alive(session.record)
             self._committed |= kept is not session.record
             session.settle(kept)
+
+    async def _create_after_end(self, session: Session, changes: Changes, events: Events) -> None:
+        """Create the session that was begun after `destroy`; an error says that the former one has ended."""
+        try:
+            await self._create(session, changes, events)
+        except SessionError as error:
+            error.args = (f"The session was ended, but what was set afterwards was not saved. {error}",)
+            raise
 
     async def _create(self, session: Session, changes: Changes, events: Events) -> None:
         commit = Commit(self._records, changes, None)

@@ -1,6 +1,6 @@
 """What a handler did to a session, in a form that can be done again on a newer state of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,14 +95,45 @@ class Changes:
     """A user and an epoch, from `log_in`."""
     resuming = False
     """Whether the log-in goes on when the session was ended or rotated."""
+    whole: frozenset[object] = frozenset()
+    """The tasks that did something to the session as a whole: what they did cannot be taken back apart."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
+        self._signers: list[Iterable[object]] = []  # the tasks that may have done each operation
         self.authors: set[object] = set()
         """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
 
     def __bool__(self) -> bool:
         return len(self.operations) > 0 or self.rotating or self.destroyed
+
+    def add(self, operation: Operation, signers: Iterable[object]) -> None:
+        """Record an operation that was done by one of these tasks."""
+        self.operations.append(operation)
+        self._signers.append(signers)
+        self.authors.update(signers)
+
+    def sign_whole(self, task: object) -> None:
+        """Note that a task did something to the session as a whole."""
+        self.whole |= {task}
+        self.authors.add(task)
+
+    def drop_operations(self) -> None:
+        """Forget the operations, which what comes next makes pointless; their authors stay."""
+        self.operations, self._signers = [], []
+
+    def take_back(self, author: object) -> set[object]:
+        """Forget the operations of a task, and return the other tasks that may have done some of them."""
+        lost: set[object] = set()
+        kept = [*zip(self.operations, self._signers, strict=True)]
+        self.drop_operations()
+        self.authors = set(self.whole)
+        for operation, signers in kept:
+            if author in signers:
+                lost.update(signers)
+            else:
+                self.add(operation, signers)
+        return lost - {author}
 
     @property
     def cleared(self) -> bool:

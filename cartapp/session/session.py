@@ -4,12 +4,13 @@ It knows no store and no HTTP: a keeper (the manager) fills it and commits what 
 """
 
 import logging
+from collections.abc import Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
 from .codec import Raws
-from .errors import StoreUnavailable, UnreadableRecord
-from .mapping import RecordingDict, as_stored, running_task
+from .errors import SessionBusy, StoreUnavailable, UnreadableRecord, UnsupportedValue
+from .mapping import Held, RecordingDict, as_stored, has_ended, running_task
 from .operations import GONE, Changes
 from .record import Record
 from .typed import typed_view
@@ -18,6 +19,9 @@ logger = logging.getLogger("cartapp.session")
 
 FLASHES = "_flash"
 """The key under which queued flashes wait."""
+
+EVERYONE: Any = object()
+"""The author of the commit before the response: it learns of what no save has reported."""
 
 _MISSING: Any = object()
 _put = dict.setdefault  # at half the price of super().__setitem__
@@ -30,8 +34,8 @@ class Keeper(Protocol):
         """Fill the session from the store."""
         ...
 
-    async def commit(self, session: "Session") -> None:
-        """Write what the session recorded, and fill it with the committed state."""
+    async def commit(self, session: "Session", author: object) -> None:
+        """Write what the session recorded, for the task `author`, and fill it with the committed state."""
         ...
 
     async def check_writable(self, session: "Session") -> None:
@@ -80,31 +84,70 @@ class Session(RecordingDict):
         self.record = record
         self._is_new = record is None
 
-    def take(self) -> Changes:
+    def take(self, author: object, *, keep: bool = False) -> Changes:
         """Take out what was recorded, for one commit: it is committed once, whatever becomes of it.
 
-        Raises the error of another task's commit that failed to store what this task recorded.
+        With `keep` it stays, since nothing is committed. Raises what `_raise_failure` raises.
         """
-        if self._failures and (error := self._failures.pop(running_task(), None)):
-            raise error
-        changes = self._collect()
-        self.changes = Changes()
+        changes = self.recorded()
+        if self._failures:
+            self._raise_failure(author)
+        if not keep:
+            self._taken, self.changes = changes, Changes()
         return changes
+
+    def _raise_failure(self, author: object) -> None:
+        """Raise the error of what a task recorded and another task's commit failed to store.
+
+        What a task that has ended should have learnt, any task learns. What the task has recorded since is
+        dropped: its save failed. An ended session has lost nothing.
+        """
+        if self.changes.destroyed:
+            self._failures.clear()
+        told = [task for task in self._failures if author in (task, EVERYONE) or has_ended(task)]
+        if told:
+            error = [self._failures.pop(task) for task in told][-1]
+            self.withdraw(author, error)
+            raise error
+
+    def withdraw(self, author: object, error: BaseException) -> None:
+        """Take back what a task recorded, whose save ended before it began.
+
+        Other tasks that lose something by that get the error at their next save.
+        """
+        self._failures.pop(author, None)
+        if self._taken is not None:
+            self._taken.authors.discard(author)
+        changes = self.recorded()
+        if author is EVERYONE:
+            self.changes = Changes()
+        elif author in changes.whole:
+            self.changes = Changes()
+            self._fail(changes.authors - {author}, error)
+        elif author in changes.authors:
+            self._fail(changes.take_back(author), error)
+        else:
+            return
+        self._rebase(self._committed, self._raws)
+
+    def _fail(self, tasks: Iterable[object], error: BaseException) -> None:
+        """Remember an error for the next save of each of these tasks."""
+        if not isinstance(error, Exception):
+            error = StoreUnavailable("A save by another task was cancelled; its outcome is not known.")
+        for task in tasks:
+            self._failures[task] = error
+
+    def _refuse(self, held: Held, error: UnsupportedValue) -> None:
+        self._fail(held.tasks, error)
 
     @property
     def is_untouched(self) -> bool:
         """Whether a commit has nothing to do: nothing was recorded, and no failure is to be raised."""
-        return not self._failures and not self.changes and not self._collect()
-
-    def _collect(self) -> Changes:
-        try:
-            return self.recorded()
-        except BaseException:  # a value that cannot be stored, in a list or dict
-            self.revert()
-            raise
+        return not self.changes and not self.recorded() and not self._failures
 
     def settle(self, record: Record | None, raws: Raws | None = None) -> None:
         """Show the committed state, and on top of it what was recorded in the meantime."""
+        self._taken = None
         try:
             self._rebase(_data_of(record), raws)
         except UnreadableRecord as error:
@@ -112,16 +155,11 @@ class Session(RecordingDict):
             self._reset(b"{}")
         self.record = record
 
-    def drop(self, changes: Changes, error: BaseException) -> None:
-        """Show the state without changes whose commit failed; others that recorded some get the error."""
+    def drop(self, changes: Changes, author: object, error: BaseException) -> None:
+        """Show the state without changes whose commit failed; their authors other than this get the error."""
         self.settle(self.record)
-        if not isinstance(error, Exception):
-            error = StoreUnavailable("A save by another task was cancelled; its outcome is not known.")
-        task = running_task()
-        if task not in changes.authors:
-            return  # it saves for others, as the task that `asyncio.wait_for` makes: they wait for it
-        for author in changes.authors - {task}:
-            self._failures[author] = error
+        if author is not EVERYONE:
+            self._fail(changes.authors - {author}, error)
 
     def revert(self) -> None:
         """Forget what was recorded since the last commit."""
@@ -135,19 +173,30 @@ class Session(RecordingDict):
             await self._keeper.load(self)
         return self
 
-    async def save(self) -> None:
-        """Commit now; afterwards the session shows the committed state.
+    async def try_to_load(self) -> None:
+        """Load the session before the handler, which gets an outage only when it touches the session."""
+        try:
+            await self.load()
+        except (StoreUnavailable, SessionBusy) as error:
+            self._load_error = error
+
+    def save(self) -> Coroutine[Any, Any, None]:
+        """Commit now; afterwards the session shows the committed state. To be awaited.
 
         Concurrent calls run one after the other. What is recorded while one of them runs belongs to the
         next. A failed or cancelled call is not repeated: its changes are dropped, and when a task saved those
-        of other tasks along with its own, each of them gets the error at its own next `save`.
+        of other tasks along with its own, each of them gets the error at its own next `save`. An error that
+        no `save` has raised by then fails the commit before the response.
 
-        Raises `SessionEnded`, `SessionTooLarge`, `SessionBusy` or `StoreUnavailable`, and whatever a
-        function given to `modify` raised on the newest value; then nothing was stored. After
-        `StoreUnavailable`, and after a cancellation, that is not known.
+        Raises `SessionEnded`, `SessionTooLarge`, `SessionBusy`, `UnsupportedValue` or `StoreUnavailable`, and
+        whatever a function given to `modify` raised on the newest value; then nothing was stored, but a
+        session that was destroyed has ended. After `StoreUnavailable`, and after a cancellation, it is not
+        known what was stored.
         """
+        # No coroutine function: `wait_for`, `shield` and `gather` await this in a task of their own, but it
+        # is the calling task that learns of the outcome.
         self._touch()
-        await self._keeper.commit(self)
+        return self._keeper.commit(self, running_task())
 
     # -- flashes ------------------------------------------------------------------------------------------
 
@@ -202,7 +251,7 @@ class Session(RecordingDict):
         """A new id with the commit; the data stay, the old id is dead."""
         self._touch()
         self.changes.rotating = True
-        self._sign()
+        self._sign_whole()
 
     def clear(self) -> None:
         """Remove all data, the user as well; the id stays."""
@@ -212,7 +261,7 @@ class Session(RecordingDict):
     def destroy(self) -> None:
         """Remove the session and its cookie with the commit; what is set afterwards begins a new one."""
         self.clear()
-        self.changes.operations = []
+        self.changes.drop_operations()
         self.changes.destroyed = True
 
     def log_in(self, user_id: str, epoch: int = 0, *, resume: bool = True) -> None:
@@ -229,7 +278,7 @@ class Session(RecordingDict):
         self._touch()
         self.changes.new_user, self.changes.resuming = (user_id, epoch), resume
         self.changes.rotating = True
-        self._sign()
+        self._sign_whole()
 
     async def check_writable(self) -> None:
         """Raise `StoreUnavailable` unless the store takes a write now; the data stay as they are.

@@ -1,0 +1,268 @@
+"""Lists and dicts that a handler holds: what it does to them is seen, and applies to the newest state."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pytest
+
+from cartapp.session import Session, values
+from cartapp.session.manager import Visit
+from cartapp.session.stores.memory import MemoryStore
+from tests.conftest import ManualClock
+from tests.layer import Layer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def layer(clock: ManualClock) -> Layer:
+    return Layer(MemoryStore(clock=clock), clock)
+
+
+class Shop:
+    tags: list[str] = []  # noqa: RUF012 - a default of the view, of which each session gets a copy
+
+
+async def visit(layer: Layer, cookie: str) -> Session:
+    session, _ = await layer.visit(cookie)
+    session._view = Shop
+    return session
+
+
+async def change(layer: Layer, cookie: str, key: str, function: Callable[[Any], Any]) -> None:
+    """Change a key in another request."""
+    other, _ = await layer.visit(cookie)
+    other.modify(key, function)
+    await other.save()
+
+
+# -- defaults of the typed view ---------------------------------------------------------------------------
+
+
+def _add_by_default(session: Session) -> None:
+    session.setdefault("tags", []).append("b")
+
+
+def _add_by_set(session: Session) -> None:
+    session["tags"] = [*session.get("tags", []), "b"]
+
+
+def _delete_field(session: Session) -> None:
+    del session.data.tags
+
+
+@pytest.mark.parametrize(
+    ("act", "result", "stored"),
+    [
+        (lambda session: "tags" in session, True, ["a"]),
+        (lambda session: session.has("tags"), True, ["a"]),
+        (lambda session: session.all(), {"tags": ["a"]}, ["a"]),
+        (lambda session: list(session), ["tags"], ["a"]),
+        (len, 1, ["a"]),
+        (lambda session: session.pop("tags", None), ["a"], None),
+        (lambda session: session.delete("tags"), None, None),
+        (lambda session: session.clear(), None, None),
+        (lambda session: session.modify("tags", lambda tags: [*tags, "b"], []), ["a", "b"], ["a", "b"]),
+        (_add_by_default, None, ["a", "b"]),
+        (_add_by_set, None, ["a", "b"]),
+        (_delete_field, None, None),
+    ],
+)
+async def test_a_changed_default_is_seen_by_every_operation(
+    layer: Layer, act: Callable[[Session], Any], result: object, stored: object
+) -> None:
+    cookie = await layer.begin(other=1)
+    session = await visit(layer, cookie)
+    session.delete("other")
+    session.data.tags.append("a")
+    assert act(session) == result
+    await session.save()
+    assert (await layer.read(cookie)).get("tags") == stored
+
+
+async def test_a_held_default_shows_what_another_request_stored(layer: Layer) -> None:
+    cookie = await layer.begin(other=1)
+    session = await visit(layer, cookie)
+    tags = session.data.tags
+    await change(layer, cookie, "tags", lambda _: ["x"])
+    session["seen"] = 1
+    await session.save()
+    assert tags == ["x"]
+    tags.append("a")
+    await session.save()
+    assert (await layer.read(cookie))["tags"] == ["x", "a"]
+
+
+async def test_a_default_that_was_replaced_is_not_stored_later(layer: Layer) -> None:
+    cookie = await layer.begin(other=1)
+    session = await visit(layer, cookie)
+    for replace in (_add_by_default, _delete_field, lambda session: session.modify("tags", list, ["m"])):
+        session.delete("tags")
+        held = session.data.tags
+        try:
+            replace(session)
+        except KeyError:  # there is none to delete
+            session.delete("tags")
+        shown = session.all()
+        held.append("held")
+        assert session.all() == shown
+
+
+# -- what another request changed -------------------------------------------------------------------------
+
+
+async def test_a_held_list_gets_what_another_request_appended(layer: Layer) -> None:
+    cookie = await layer.begin(list=["a"])
+    session = await visit(layer, cookie)
+    held = session["list"]
+    await change(layer, cookie, "list", lambda items: [*items, "other"])
+    session["seen"] = 1
+    await session.save()
+    assert held == ["a", "other"]
+    held.append("mine")
+    await session.save()
+    assert (await layer.read(cookie))["list"] == ["a", "other", "mine"]
+
+
+async def test_what_is_held_inside_of_a_value_is_kept_where_it_can_be(layer: Layer) -> None:
+    cookie = await layer.begin(shop={"cart": [{"id": 1}, {"id": 2}, {"id": 3}], "name": {"first": "A"}})
+    session = await visit(layer, cookie)
+    cart, first, name = session["shop"]["cart"], session["shop"]["cart"][0], session["shop"]["name"]
+
+    def without_two(shop: dict[str, Any]) -> dict[str, Any]:
+        del shop["cart"][1]
+        return {**shop, "more": 1}
+
+    await change(layer, cookie, "shop", without_two)
+    session["seen"] = 1
+    await session.save()
+    assert session["shop"] == {"cart": [{"id": 1}, {"id": 3}], "name": {"first": "A"}, "more": 1}
+    first["quantity"] = 2
+    cart.append({"id": 4})
+    name["last"] = "B"
+    await session.save()
+    cart = [{"id": 1, "quantity": 2}, {"id": 3}, {"id": 4}]
+    expected = {"cart": cart, "name": {"first": "A", "last": "B"}, "more": 1}
+    assert (await layer.read(cookie))["shop"] == expected
+
+
+async def test_a_held_list_is_empty_once_another_request_removed_its_key(layer: Layer) -> None:
+    cookie = await layer.begin(list=["a"])
+    session = await visit(layer, cookie)
+    held = session["list"]
+    other = await visit(layer, cookie)
+    other.delete("list")
+    await other.save()
+    session["seen"] = 1
+    await session.save()
+    assert held == []
+    assert "list" not in session
+    held.append("new")
+    await session.save()
+    assert (await layer.read(cookie))["list"] == ["new"]
+
+
+async def test_a_failed_save_takes_back_what_it_did_to_a_held_list(layer: Layer) -> None:
+    cookie = await layer.begin(list=["a"])
+    session = await visit(layer, cookie)
+    held = session["list"]
+    held.append("b")
+    session["big"] = "x" * 70_000
+    with pytest.raises(Exception, match="limit"):
+        await session.save()
+    assert held == ["a"]
+    held.append("c")
+    await session.save()
+    assert await layer.read(cookie) == {"list": ["a", "c"]}
+
+
+async def test_a_list_that_the_caller_put_in_never_gets_another_requests_change(layer: Layer) -> None:
+    """A documented limit: it may be a constant of the module, and so in the sessions of all visitors."""
+    constant = ["a"]
+    cookie = await layer.begin(other=1)
+    session = await visit(layer, cookie)
+    session["list"] = constant
+    await session.save()
+    await change(layer, cookie, "list", lambda items: [*items, "other"])
+    session["seen"] = 1
+    await session.save()
+    assert constant == ["a"]
+    assert session["list"] == ["a", "other"]
+    session["list"].append("mine")
+    await session.save()
+    assert (await layer.read(cookie))["list"] == ["a", "other", "mine"]
+
+
+# -- reading writes nothing -------------------------------------------------------------------------------
+
+
+class NoZones(ZoneInfo):
+    """The zones of a host that has none."""
+
+    def __new__(cls, key: str) -> "NoZones":
+        raise ZoneInfoNotFoundError(key)
+
+
+@pytest.mark.parametrize("read", [lambda session: session["list"], lambda session: session.all()])
+async def test_reading_a_datetime_of_an_unknown_zone_erases_no_concurrent_change(
+    layer: Layer, read: Callable[[Session], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoned = datetime(2026, 1, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    cookie = await layer.begin(list=[zoned])
+    with monkeypatch.context() as patched:
+        patched.setattr(values, "ZoneInfo", NoZones)
+        reading = await visit(layer, cookie)
+        read(reading)
+    await change(layer, cookie, "list", lambda items: [*items, 1])
+    with monkeypatch.context() as patched:
+        patched.setattr(values, "ZoneInfo", NoZones)
+        assert not reading.modified
+        await reading.save()
+    stored = (await layer.read(cookie))["list"]
+    assert stored == [zoned, 1]
+    assert stored[0].tzinfo == ZoneInfo("Europe/Berlin")
+
+
+async def test_a_datetime_in_a_list_is_noticed_when_it_changes(layer: Layer) -> None:
+    cookie = await layer.begin(list=[datetime(2026, 1, 1, tzinfo=UTC)])
+    session = await visit(layer, cookie)
+    session["list"][0] = datetime(2027, 1, 1, tzinfo=UTC)
+    assert session.modified
+    await session.save()
+    assert await layer.read(cookie) == {"list": [datetime(2027, 1, 1, tzinfo=UTC)]}
+
+
+# -- Starlette's names ------------------------------------------------------------------------------------
+
+
+async def test_modified_says_whether_this_request_changed_anything(layer: Layer) -> None:
+    cookie = await layer.begin(list=["a"], n=1)
+    changes: list[Callable[[Session], object]] = [
+        lambda session: session.set("n", 2),
+        lambda session: session["list"].append("b"),
+        lambda session: session.data.tags.append("a"),
+        lambda session: session.pop("n"),
+        Session.clear,
+        Session.regenerate,
+        Session.mark_modified,
+        lambda session: setattr(session, "modified", True),
+    ]
+    for changing in changes:
+        session = await visit(layer, cookie)
+        assert session.get("list") == ["a"]
+        assert not session.modified
+        changing(session)
+        assert session.modified
+    await session.save()
+    assert session.modified
+    assert await layer.read(cookie) == {"list": ["a"], "n": 1}
+
+
+async def test_mark_modified_needs_no_loaded_session(layer: Layer) -> None:
+    session = Session(Visit(layer.manager, lambda: None))
+    assert not session.modified
+    session.mark_modified()
+    assert session.modified
+    assert session.accessed
