@@ -1,11 +1,14 @@
 """The layer in somebody else's application: Starlette and FastAPI, over HTTP and WebSocket."""
 
+import asyncio
 import logging
 from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -14,8 +17,9 @@ from cartapp.session.carriers import CookieCarrier
 from cartapp.session.fastapi import SessionDep, typed
 from cartapp.session.keys import KeyRing, new_secret
 from cartapp.session.record import Record, Version
+from cartapp.session.stores.memory import MemoryStore
 from tests.conftest import ManualClock
-from tests.small_app import Counted, Wrap, client, wrapping
+from tests.small_app import Counted, Wrap, client, session_of, wrapping
 
 pytestmark = pytest.mark.anyio
 
@@ -134,11 +138,14 @@ async def test_an_outage_is_503_and_keeps_the_cookie(wrap: Wrap, store: Counted)
     async with client(wrap()) as http:
         await http.post("/update", json={"a": 1})
         store.failing = True
-        for method, path in (("GET", "/view"), ("POST", "/update"), ("GET", "/ping"), ("POST", "/destroy")):
+        for method, path in (("GET", "/view"), ("POST", "/update"), ("POST", "/destroy")):
             answer = await http.request(method, path, json={})
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "1"
             assert "set-cookie" not in answer.headers
+        answer = await http.get("/ping")  # needs no session: the outage is raised at the first touch
+        assert (answer.status_code, answer.text) == (200, "pong")
+        assert "set-cookie" not in answer.headers
         store.failing = False
         assert (await http.get("/view")).json() == {"session": {"a": 1}}
     store.failing = True
@@ -185,6 +192,68 @@ async def test_the_answer_to_a_failed_commit_can_be_replaced(wrap: Wrap, store: 
     store.failing = True
     async with client(wrap(error_response=apology)) as http:
         assert (await http.post("/update", json={"a": 1})).text == "StoreUnavailable"
+
+
+class Full(Exception):
+    """The application's own error, raised by a function given to `modify`."""
+
+
+def application_with_full_lists() -> tuple[FastAPI, asyncio.Event, asyncio.Event]:
+    """An application whose slow handler changes a list, and events: it has done so, and it may go on."""
+    app, changed, may_go_on = FastAPI(), asyncio.Event(), asyncio.Event()
+
+    def add(number: int) -> int:
+        if number:
+            raise Full
+        return number + 1
+
+    @app.post("/add")
+    async def add_one(request: Request, wait: bool = False) -> dict[str, str]:
+        session_of(request).modify("n", add, 0)
+        if wait:
+            changed.set()
+            await may_go_on.wait()
+        return {"status": "added"}
+
+    @app.get("/empty")
+    async def empty(request: Request) -> None:
+        request.session["n"] = 0
+
+    return app, changed, may_go_on
+
+
+async def fill_during_a_request(app: Any, changed: asyncio.Event, go_on: asyncio.Event) -> Any:
+    app.add_middleware(SessionMiddleware, store=MemoryStore())
+    async with client(app) as http:
+        await http.get("/empty")
+        slow = asyncio.create_task(http.post("/add?wait=1"))
+        await changed.wait()
+        assert (await http.post("/add")).status_code == 200
+        go_on.set()
+        return await slow
+
+
+async def test_an_exception_handler_answers_what_modify_raises_in_the_last_commit() -> None:
+    app, *events = application_with_full_lists()
+    app.add_exception_handler(Full, lambda request, error: PlainTextResponse("full", 409))
+    answer = await fill_during_a_request(app, *events)
+    assert (answer.status_code, answer.text) == (409, "full")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_an_exception_handler_of_a_mounted_application_answers_as_well() -> None:
+    mounted, *events = application_with_full_lists()
+    app = Starlette(routes=[Mount("/", mounted)])
+    app.add_exception_handler(Full, lambda request, error: PlainTextResponse("outer", 409))
+    answer = await fill_during_a_request(app, *events)
+    assert (answer.status_code, answer.text) == (409, "outer")
+
+
+async def test_without_an_exception_handler_it_is_a_500() -> None:
+    app, *events = application_with_full_lists()
+    app.add_exception_handler(Exception, lambda request, error: PlainTextResponse("sorry", 500))
+    with pytest.raises(Full):  # as the server logs it, once the 500 was sent
+        await fill_during_a_request(app, *events)
 
 
 async def test_streams_commit_before_the_first_byte(wrap: Wrap) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -135,7 +136,7 @@ class SessionMiddleware:
             return
         try:
             if load:
-                await exchange.session.load()
+                await exchange.session.try_to_load()
             await self.app(scope, receive, exchange.forward)
         except ANSWERED as error:
             if exchange.started:
@@ -155,6 +156,7 @@ class _Exchange:
     def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self._layer = layer
         self._scope = scope
+        self._app = scope.get("app")
         self._receive = receive
         self._send = send
         self._written = layer.written[scope.get("scheme") in ("https", "wss")]
@@ -200,6 +202,9 @@ class _Exchange:
         except ANSWERED as error:
             await self.answer(error)
             return
+        except Exception as error:  # noqa: BLE001 - it is raised again unless there is a handler for it
+            await self._handle(error)
+            return
         if self._layer.policy.eager and self._is_page(message):
             await self._begin()
         self._add_headers(message)
@@ -232,17 +237,38 @@ class _Exchange:
         """Say what failed, in place of the handler's answer."""
         if self._answered:
             return
-        self._answered = True
         logger.warning("%s %s: %s", self._scope["method"], quote(self._scope["path"]), error)
+        await self._respond(self._layer.error_response(self._scope, error))
+
+    async def _handle(self, error: Exception) -> None:
+        """Let the application's exception handlers answer what a function given to `modify` raised.
+
+        The handler has returned, so the error cannot come from it any more. Raises an error that has no
+        exception handler.
+        """
+
+        async def failing(*_: object) -> None:
+            raise error
+
+        handlers: dict[Any, Any] = {}
+        for app in (self._app, self._scope.get("app")):  # the second one is mounted in the first, if need be
+            handlers.update(getattr(app, "exception_handlers", {}))
+        for general in (500, Exception):  # they answer what is raised here
+            handlers.pop(general, None)
+        await self._respond(ExceptionMiddleware(failing, handlers))
+
+    async def _respond(self, response: ASGIApp) -> None:
+        """Send a response in place of the handler's, of which nothing is sent from then on."""
         self.session.accessed = True
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._answered = True
                 self._add_headers(message)
                 self._visit.can_set_cookie = False
             await self._send(message)
 
-        await self._layer.error_response(self._scope, error)(self._scope, self._receive, send)
+        await response({**self._scope}, self._receive, send)
 
     def _add_headers(self, message: Message) -> None:
         cookies = self._cookie_headers()
