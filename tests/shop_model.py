@@ -8,9 +8,10 @@ state is unknown, as before its creation and after its end.
 - Logging in and clearing rotate: the response brings a new ID, under which the content goes on (after a
   clear: empty), and the old one becomes a tombstone. Logging out, or ending from another device, makes the ID
   unknown.
-- An ID that is not live reads as an empty session. A write with it is 409; with an unknown ID, or without a
-  cookie, it may create a session under an ID that the response brings. A tombstone may be unknown after a
-  minute. So 409 is true only when a rotation or an end came before it or overlapped it.
+- An ID that is not live reads as an empty session. A write with it is 409, one that has nothing to do or is
+  not possible on an empty session as well; with an unknown ID, or without a cookie, it may create a session
+  under an ID that the response brings. A tombstone may be unknown after a minute. So 409 is true only when a
+  rotation or an end came before it or overlapped it.
 - A log-in with a tombstone's ID may take over the content of the live successor, which thereby ends. It
   begins with nothing only if there is no successor with a user. Ending a tombstone's session ends its
   successor; a log-out with a tombstone's ID may.
@@ -145,10 +146,10 @@ def _plain(call: Call, sessions: Sessions) -> Iterator[_Outcome]:
     status, shown, after = perform(call.act, call.args, here if isinstance(here, tuple) else ())
     if isinstance(here, tuple):
         yield _Outcome(status, {**sessions, str(call.sent): after}, shown)
-    elif call.act in READS or not after:
+    elif call.act in READS:
         yield _Outcome(status, sessions, shown)
     elif _may_be_unknown(call, sessions):
-        yield _Outcome(status, sessions, shown, new=after)
+        yield _Outcome(status, sessions, shown, new=after or None)
     yield from _refused(call, sessions)
 
 

@@ -195,6 +195,25 @@ def test_a_tombstone_lasts_a_minute() -> None:
     assert not kinds(first(), log_in((2, 3)), late)
 
 
+@pytest.mark.parametrize(
+    ("act", "args", "fields"),
+    [
+        ("empty", (), {"shown": ()}),
+        ("forget", ("theme",), {}),
+        ("set", (1, 2), {"status": 404}),
+        ("remove", (1,), {"status": 404}),
+    ],
+)
+def test_nothing_follows_for_a_write_from_an_empty_tombstone(
+    act: Act, args: tuple[int | str, ...], fields: dict[str, Any]
+) -> None:
+    late = call((4, 5), act, *args, **fields)
+    assert kinds(first(), log_in((2, 3)), late)
+    assert not kinds(first(), log_in((2, 3)), call((4, 5), act, *args, status=409))
+    assert not kinds(first(), call((2, 3), "log out", received=""), late)  # an ID that is unknown
+    assert not kinds(first(), log_in((2, 3)), call((4, 4 + TOMBSTONE), act, *args, **fields))
+
+
 def test_a_log_in_with_a_tombstone_takes_over_what_the_first_one_left() -> None:
     again = log_in((4, 5), received="c")
     calls = first(), log_in((2, 3)), again

@@ -31,6 +31,12 @@ class SessionEnded(SessionError):
         super().__init__("This session was ended or rotated by another request; this change was not saved.")
 
 
+class EndedKeyError(SessionEnded, KeyError):
+    """The key is missing because the session was rotated; code that catches `KeyError` goes on."""
+
+    __str__ = Exception.__str__  # a KeyError's own adds quotes
+
+
 class SessionBusy(SessionError):
     """Other processes kept changing the session until the time-out; the change was not saved."""
 

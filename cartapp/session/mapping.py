@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from . import codec
-from .errors import SessionNotLoaded, UnsupportedValue
+from .errors import EndedKeyError, SessionEnded, SessionNotLoaded, UnsupportedValue
 from .operations import Changes, Clear, Delete, Modify, Operation, Set, SetDefault
 
 V = TypeVar("V")
@@ -47,6 +47,11 @@ class RecordingDict(dict[str, Any]):
     _committed = b"{}"
     _taken: Changes | None = None  # what the commit under way took
     _load_error: Exception | None = None  # why it could not be loaded before the handler
+
+    @property
+    def _is_ended(self) -> bool:
+        """Whether the empty state that is shown is a tombstone's, from which nothing follows for a change."""
+        return False
 
     def _forget(self) -> None:
         self.changes = Changes()
@@ -227,9 +232,13 @@ class RecordingDict(dict[str, Any]):
 
     def delete(self, key: str) -> None:
         """Remove a key; nothing happens when there is none."""
+        self._record_removal(key)
+        super().pop(key, None)
+
+    def _record_removal(self, key: str) -> None:
         self._touch()
         self._borrowed.pop(key, None)
-        if super().pop(key, _MISSING) is not _MISSING:
+        if super().__contains__(key) or self._is_ended:
             self._record_delete(key)
 
     def _record_delete(self, key: str) -> None:
@@ -255,14 +264,20 @@ class RecordingDict(dict[str, Any]):
 
         The function must be pure: it runs again on the newest value when another request got in between,
         so that no change is lost. Its argument is a copy of its own; returning `GONE` removes the key. What
-        it raises comes through, from here or from the commit, and nothing is changed.
+        it raises comes through, from here or from the commit, and nothing is changed. On the empty session
+        of a tombstone it becomes `SessionEnded`.
         """
         self._touch()
         self._record_changes_in_place((key,))
         operation = Modify(key, function, codec.encode(key, default))
         task = running_task()
         value: V
-        value, raw = operation.run(self._raw(key) if key in self else None)
+        try:
+            value, raw = operation.run(self._raw(key) if key in self else None)
+        except Exception as error:
+            if self._is_ended:
+                raise SessionEnded from error
+            raise
         if raw is None:
             super().pop(key, None)
             self._tracked.pop(key, None)
@@ -324,22 +339,23 @@ class RecordingDict(dict[str, Any]):
         self.set(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._touch()
-        super().__delitem__(key)
-        self._record_delete(key)
+        self.pop(key)
 
     def pop(self, key: str, *default: Any) -> Any:
         """Remove a key and return its value, or the default; KeyError without either."""
-        self._touch()
-        present = key in self
-        value = super().pop(key, *default)
-        if present:
-            self._record_delete(key)
-        return value
+        self._record_removal(key)
+        try:
+            return super().pop(key, *default)
+        except KeyError:
+            if self._is_ended:
+                raise EndedKeyError from None
+            raise
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the newest key and return it with its value; KeyError when empty."""
         self._touch()
+        if self._is_ended and not super().__len__():
+            raise EndedKeyError
         key, value = super().popitem()
         self._record_delete(key)
         return key, value

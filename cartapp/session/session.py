@@ -78,6 +78,10 @@ class Session(RecordingDict):
 
     # -- the keeper's side --------------------------------------------------------------------------------
 
+    @property
+    def _is_ended(self) -> bool:
+        return self.record is not None and self.record.is_tombstone and not self.changes.destroyed
+
     def fill(self, record: Record | None) -> None:
         """Show what was loaded. None, and a tombstone, are an empty session."""
         self._reset(_data_of(record))

@@ -72,8 +72,10 @@ def outcomes(request: Request, state: State, cookie: str, may_have_seen: MayHave
 CREATES = ("modify", "set_light", "set_dark")
 """The kinds that begin a session where there is none."""
 
-WRITES = (*CREATES, "clear", "rotate")
-"""The kinds that a tombstone refuses. The others find nothing to do on its empty session."""
+READS = ("read", "take_flash")
+"""The kinds that show a tombstone's empty session. It refuses all others, those included that would find
+nothing to do there, or that their change is not possible: that is known of a live session only.
+"""
 
 
 def _plain(request: Request, state: State, cookie: str, may_have_seen: MayHaveSeen) -> Iterator[Outcome]:
@@ -81,7 +83,7 @@ def _plain(request: Request, state: State, cookie: str, may_have_seen: MayHaveSe
     if isinstance(node, Live):
         yield _applied(request, node, state, cookie)
         return
-    tombstone_refuses = isinstance(node, Moved) and request.kind in WRITES
+    tombstone_refuses = isinstance(node, Moved) and request.kind not in READS
     if tombstone_refuses or (request.kind != "read" and may_have_seen(node.by)):
         yield REFUSED, state
     if not tombstone_refuses:

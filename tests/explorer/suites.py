@@ -65,6 +65,7 @@ def quick() -> Iterator[Scenario]:
     yield from (scenario(*texts) for texts in placed(KINDS, 2))
     yield from (scenario(*texts, start="idle") for texts in placed(("read", *MOVES), 2))
     for start in AFTER_ROTATION:
+        yield from (scenario(*texts, start=start) for texts in with_old_cookie(KINDS, 1))
         groups = with_old_cookie(("modify", "clear", "log_in", "destroy"), 2)
         yield from (scenario(*texts, start=start) for texts in groups)
     yield from (scenario(*texts, faults=1) for texts in placed(MOVES, 2))

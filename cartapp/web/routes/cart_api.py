@@ -48,16 +48,25 @@ async def set_quantity(
     wanted: Annotated[NewQuantity, Body(openapi_examples={"three": {"value": {"quantity": 3}}})],
 ) -> JSONAnswer:
     """Set how many there are of a product; 0 removes it."""
-    offers = await _offers_with(request, session, product_id)
-    quantity = wanted.quantity
-    return await _changed(request, session, offers, lambda cart: cart.set_quantity(product_id, quantity))
+    offers = await offers_of(request, session, product_id)
+
+    def change(cart: Cart) -> Cart:
+        _require_sold(offers, product_id)
+        return cart.set_quantity(product_id, wanted.quantity)
+
+    return await _changed(request, session, offers, change)
 
 
 @router.delete("/api/cart/{product_id:product}", response_model=CartAnswer)
 async def remove_from_cart(product_id: ProductInPath, request: Request, session: SessionDep) -> JSONAnswer:
     """Take a product out of the cart."""
-    offers = await _offers_with(request, session, product_id)
-    return await _changed(request, session, offers, lambda cart: cart.remove(product_id))
+    offers = await offers_of(request, session, product_id)
+
+    def change(cart: Cart) -> Cart:
+        _require_sold(offers, product_id)
+        return cart.remove(product_id)
+
+    return await _changed(request, session, offers, change)
 
 
 @router.delete("/api/cart", response_model=CartAnswer)
@@ -76,12 +85,10 @@ async def _changed(
     return cart_answer(await shown_cart(request, session, offers))
 
 
-async def _offers_with(request: Request, session: Session, product_id: int) -> Offers:
-    """The offers of the cart and of a product. Raises `NotInCart` when that is no longer sold."""
-    offers = await offers_of(request, session, product_id)
+def _require_sold(offers: Offers, product_id: int) -> None:
+    """Raise `NotInCart` for a product that is no longer sold: no response shows it in the cart."""
     if product_id in offers and offers[product_id] is None:
         raise NotInCart
-    return offers
 
 
 async def _line(request: Request, offers: Offers, item: NewItem) -> CartItem:
