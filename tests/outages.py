@@ -213,11 +213,15 @@ BACKENDS = ("file", "redis-read-only", "redis-stopped", "database", "database-lo
 
 @asynccontextmanager
 async def place(
-    backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, url: str | None = None
+    backend: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str | None = None,
+    **options: str,
 ) -> AsyncIterator[Place]:
-    """The application on this backend, with quick password hashes and no limit of attempts."""
+    """The application with these settings on this backend; password hashes are quick, attempts unlimited."""
     folder: Path = request.getfixturevalue("tmp_path")
-    common = {"login_limit": "10000/minute", "database_url": url or f"sqlite:///{folder}/cart.db"}
+    common = {"login_limit": "10000/minute", "database_url": url or f"sqlite:///{folder}/cart.db", **options}
     if backend.startswith("database"):
         stores: list[FaultyStore] = []
 

@@ -239,12 +239,23 @@ class Session(RecordingDict):
         `save` raises. Commits everything else that was recorded as well.
         """
         taken = self._take(key)
-        if taken.message is not None:
+        if taken.messages:
             await self.save()
         return taken.answer(with_category)
 
-    def _take(self, key: str) -> "_Taken":
-        taken = _Taken(key)
+    async def take_flashes(self, key: str) -> list[tuple[Any, str | None]]:
+        """Remove and return all messages, each with its category, in one commit: see `take_flash`.
+
+        A message whose removal is committed is lost when no response with it follows, so this comes last,
+        after everything of a page that can fail.
+        """
+        taken = self._take(key, all_of_them=True)
+        if taken.messages:
+            await self.save()
+        return [(value, category) for value, category in taken.messages]
+
+    def _take(self, key: str, *, all_of_them: bool = False) -> "_Taken":
+        taken = _Taken(key, all_of_them)
         if not self.is_prefetch and key in self.get(FLASHES, ()):
             self.modify(FLASHES, taken.take, {})
         return taken
@@ -363,19 +374,20 @@ def _data_of(record: Record | None) -> bytes:
 
 
 class _Taken:
-    """The message that a run of `take` removed; the last run is the one that was committed."""
+    """The messages that a run of `take` removed; the last run is the one that was committed."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, all_of_them: bool) -> None:
         self.key = key
-        self.message: list[Any] | None = None
+        self.messages: list[list[Any]] = []
+        self._most = None if all_of_them else 1
 
     def take(self, queues: dict[str, Any]) -> Any:
         queue = queues.pop(self.key, [])
-        self.message = queue[0] if queue else None
-        if queue[1:]:
-            queues[self.key] = queue[1:]
+        self.messages = queue[: self._most]
+        if left := queue[len(self.messages) :]:
+            queues[self.key] = left
         return queues or GONE
 
     def answer(self, with_category: bool) -> Any:
-        value, category = self.message or (None, None)
+        value, category = self.messages[0] if self.messages else (None, None)
         return (value, category) if with_category else value

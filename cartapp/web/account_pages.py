@@ -10,7 +10,7 @@ from cartapp.session import Session
 
 from .account_sessions import own_sessions
 from .errors import Refused
-from .pages import rendered, take_flashes, typed
+from .pages import item_count, rendered, take_flashes, typed
 from .users import own_page, required_user
 from .visitor import has_expired
 
@@ -30,19 +30,23 @@ async def login_page(
         "next": own_page(request, asked) or "",
         "open": request.app.state.settings.registration == "open",
         "flashes": [("Your earlier session has ended", "info")] if has_expired(request, session) else [],
+        "item_count": await item_count(request, session),
     }
-    return await rendered("login.html", request, context, problem)
+    return rendered("login.html", request, context, problem)
 
 
 async def register_page(
     request: Request,
-    _session: Session,
+    session: Session,
     problem: Refused | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """The form to become a user."""
-    context = {"typed": {"name": "", "email": ""} | typed(fields, ("name", "email"))}
-    return await rendered("register.html", request, context, problem)
+    context = {
+        "typed": {"name": "", "email": ""} | typed(fields, ("name", "email")),
+        "item_count": await item_count(request, session),
+    }
+    return rendered("register.html", request, context, problem)
 
 
 async def dashboard_page(
@@ -51,9 +55,11 @@ async def dashboard_page(
     """The user's own page. Raises `LoginRequired`."""
     required_user(request)
     listed = await own_sessions(request, session)
+    count = await item_count(request, session)
     context = {
         "sessions": listed.sessions,
         "note": listed.note,
+        "item_count": count,
         "flashes": await take_flashes(session, FLASH_OF_ACCOUNT),
     }
-    return await rendered("dashboard.html", request, context, problem)
+    return rendered("dashboard.html", request, context, problem)

@@ -7,7 +7,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cartapp.cart import Cart
 from cartapp.session import Session, StoreUnavailable
 
 from .clients import is_json_client
@@ -39,8 +38,9 @@ async def shop_page(
         "pages": pages,
         "numbers": _numbers(number, pages),
         "once": secrets.token_urlsafe(8),
+        "item_count": await item_count(request, session),
     }
-    return await rendered("shop.html", request, context, problem)
+    return rendered("shop.html", request, context, problem)
 
 
 async def cart_page(
@@ -50,19 +50,21 @@ async def cart_page(
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """The cart, with its forms; after a refusal, what was typed into the one of that product."""
-    flashes = await take_flashes(session, FLASH_OF_CART)
     typed_one = typed(fields, ("quantity",))
     offers = await offers_of(request, session)
-    stored = cart_of(session)
+    flashes = await take_flashes(session, FLASH_OF_CART)
+    stored = cart_of(session)  # as committed with the flashes
     flashes += [(notice, "info") for notice in notices(stored, offers)]
+    cart = stored.at(offers)
     context = {
-        "cart": stored.at(offers),
+        "cart": cart,
+        "item_count": cart.item_count,
         "expired": has_expired(request, session),
         "refused": request.path_params.get("product_id") if problem and typed_one else None,
         "typed": typed_one.get("quantity"),
         "flashes": flashes,
     }
-    return await rendered("cart.html", request, context, problem)
+    return rendered("cart.html", request, context, problem)
 
 
 async def preferences_page(
@@ -72,6 +74,7 @@ async def preferences_page(
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """The preferences; after a refusal, what was typed."""
+    count = await item_count(request, session)
     flashes = await take_flashes(session, FLASH_OF_PREFERENCES)
     say = wording_of(request.scope)
     # Who has no preference yet reads in the browser's language, and keeps it by saving the form.
@@ -81,9 +84,10 @@ async def preferences_page(
         "preferences": chosen,
         "languages": _languages(chosen["language"], say),
         "translated": TRANSLATED,
+        "item_count": count,
         "flashes": flashes,
     }
-    return await rendered("preferences.html", request, context, problem)
+    return rendered("preferences.html", request, context, problem)
 
 
 async def profile_page(
@@ -93,14 +97,17 @@ async def profile_page(
     fields: Mapping[str, Any] | None = None,
 ) -> Response:
     """Name and e-mail address; after a refusal, what was typed."""
+    count = await item_count(request, session)
+    flashes = await take_flashes(session, FLASH_OF_PROFILE)
     user = user_of(request)
     profile = {"name": user.name, "email": user.email} if user else profile_of(session)
     context = {
         "profile": profile,
         "typed": profile | typed(fields, ("name", "email")),
-        "flashes": await take_flashes(session, FLASH_OF_PROFILE),
+        "item_count": count,
+        "flashes": flashes,
     }
-    return await rendered("profile.html", request, context, problem)
+    return rendered("profile.html", request, context, problem)
 
 
 def refusal(request: Request, error: Exception) -> Refused:
@@ -110,35 +117,29 @@ def refusal(request: Request, error: Exception) -> Refused:
     return refused(error)
 
 
-async def rendered(
-    template: str, request: Request, context: dict[str, Any], problem: Refused | None
-) -> Response:
-    """A page, and perhaps a problem on it."""
-    context = {"item_count": await _item_count(request, context.get("cart")), "problem": problem} | context
-    answer = page(template, request.scope, context, problem.status if problem else 200)
+def rendered(template: str, request: Request, context: dict[str, Any], problem: Refused | None) -> Response:
+    """A page, and perhaps a problem on it. Nothing is waited for here: its flashes are taken already."""
+    answer = page(template, request.scope, {"problem": problem} | context, problem.status if problem else 200)
     answer.headers.update(problem.headers if problem else {})
     return answer
 
 
-async def _item_count(request: Request, cart: Cart | None) -> int | None:
+async def item_count(request: Request, session: Session) -> int | None:
     """The number beside the link to the cart; None when the catalogue is needed for it and out of reach."""
-    if cart is None:
-        try:
-            cart = await shown_cart(request, request.session)
-        except StoreUnavailable as error:  # no reason to withhold the page
-            logger.warning("%s: the cart is not counted: %s", request.url.path, error)
-            return None
+    try:
+        cart = await shown_cart(request, session)
+    except StoreUnavailable as error:  # no reason to withhold the page
+        logger.warning("%s: the cart is not counted: %s", request.url.path, error)
+        return None
     return cart.item_count
 
 
 async def take_flashes(session: Session, key: str) -> list[tuple[str, str]]:
-    """All messages that wait for this page, each with its category; nobody else gets them."""
-    flashes: list[tuple[str, str]] = []
-    while True:
-        message, category = await session.take_flash(key, with_category=True)
-        if message is None:
-            return flashes
-        flashes.append((message, category or "info"))
+    """All messages that wait for this page, each with its category; no other request gets them.
+
+    To be called after everything that a page waits for: when that fails, the messages wait for the next page.
+    """
+    return [(message, category or "info") for message, category in await session.take_flashes(key)]
 
 
 def typed(fields: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, str]:
