@@ -11,9 +11,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cartapp.session import SessionMiddleware
+from cartapp.session.stores.base import Store
 from tests.conftest import ManualClock
-from tests.shop import browser, started
+from tests.shop import browser, started, take
 from tests.small_app import Counted, client, session_of
+from tests.stores import STORES
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +43,12 @@ async def writing(request: Request) -> Response:
     return HTMLResponse("stored")
 
 
+async def logging_in(request: Request) -> Response:
+    session = await session_of(request).load()
+    session.log_in("7")
+    return HTMLResponse("logged in")
+
+
 async def leaving(request: Request) -> Response:
     session = await session_of(request).load()
     session.destroy()
@@ -57,12 +65,13 @@ async def saving(request: Request) -> Response:
     return PlainTextResponse("saved")
 
 
-def eager(store: Counted, clock: ManualClock, **options: Any) -> httpx.AsyncClient:
+def eager(store: Store, clock: ManualClock, **options: Any) -> httpx.AsyncClient:
     routes = [
         Route("/page", page, methods=["GET", "POST", "OPTIONS"]),
         Route("/static/page", page),
         Route("/reading", reading),
         Route("/writing", writing),
+        Route("/logging-in", logging_in),
         Route("/leaving", leaving),
         Route("/plain", plain),
         Route("/saving", saving),
@@ -126,6 +135,35 @@ async def test_c11_a_page_that_ends_the_session_begins_no_other(store: Counted, 
         response = await http.get("/leaving")
     assert "Max-Age=0" in response.headers["set-cookie"]
     assert "create" not in store.calls
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("load", ["auto", "explicit"])
+@pytest.mark.parametrize("backend", ["memory", "redis"])
+async def test_a_page_that_ends_a_session_with_a_former_cookie_undoes_no_log_in(
+    request: pytest.FixtureRequest, backend: str, clock: ManualClock, load: str
+) -> None:
+    store = STORES[backend](request, clock)()
+    async with eager(store, clock, load=load) as http:
+        await http.get("/writing")
+        former = dict(http.cookies)
+        await http.get("/logging-in")
+        present = dict(http.cookies)
+        assert present != former
+        for path in ("/leaving", "/reading", "/page"):
+            take(http, former)
+            response = await http.get(path)
+            assert (response.status_code, response.headers.get("set-cookie")) == (200, None)
+        take(http, present)
+        assert (await http.get("/reading")).text == "Alice"
+    await store.close()
+
+
+async def test_a_page_that_ends_no_session_begins_none(store: Counted, clock: ManualClock) -> None:
+    async with eager(store, clock) as http:
+        response = await http.get("/leaving")
+    assert "set-cookie" not in response.headers
+    assert store.calls == []
 
 
 async def test_c11_a_session_that_has_expired_begins_again(store: Counted, clock: ManualClock) -> None:

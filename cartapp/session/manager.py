@@ -62,6 +62,7 @@ class Visit:
     _is_loading = False  # one load at a time
     _load_ended: asyncio.Event | None = None  # for the loads that wait for it
     _eager = False  # whether a session without data is created
+    _destroyed = False  # whether a session was ended here, so that none without data is created
     cleared = False  # whether the cookie is to be removed
     can_set_cookie = True  # until the answer begins; over a WebSocket never
     read_only = False  # whether nothing is committed
@@ -219,11 +220,15 @@ class Visit:
             await self.commit(session)
 
     async def begin(self, session: Session) -> None:
-        """Commit a session without data, for a visitor that has none yet."""
+        """Commit a session without data, for a visitor that has none yet.
+
+        After `destroy` there is none either, but a new cookie would undo the log-in of another request when
+        the cookie that came was of a tombstone.
+        """
         self._parse_cookie()
         if self._cookie is None:
             await session.load()  # without an id this asks no store
-        if session.loaded and session.record is None:
+        if session.loaded and session.record is None and not self._destroyed:
             self._eager = True
             await self.commit(session)
 
@@ -242,6 +247,7 @@ class Visit:
         if changes and self._manager.carrier.holds_record:
             self._need_cookie()
         if changes.destroyed:
+            self._destroyed = True
             if not await self._destroy(session.record, events) and changes.operations:
                 raise SessionEnded  # a new cookie would undo the log-in of another request
             session.record = None
@@ -268,7 +274,7 @@ class Visit:
         commit = Commit(self._records, changes, None)
         draft = commit.draft()
         stores_something = draft.data != b"{}" or draft.user_id is not None
-        if not stores_something and (self.cleared or not self._eager):
+        if not stores_something and (self._destroyed or not self._eager):
             session.settle(None)
             return
         self._need_cookie()
