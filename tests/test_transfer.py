@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
+from cartapp.session.errors import SessionEnded
 from cartapp.session.record import Record, key_of, new_id, tombstone_of
 from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.transfer import Copied, copy_sessions
@@ -65,6 +66,33 @@ async def test_done_again_it_changes_nothing(pair: Pair) -> None:
 async def test_notes_are_in_no_listing(pair: Pair) -> None:
     cookie = await pair.copied(n=1)
     assert await listed(pair.source) == await listed(pair.target) == {key_of(cookie)}
+
+
+async def test_tombstones_are_not_copied(pair: Pair) -> None:
+    """A limit that docs/backends.md names; after a minute, source and target do the same."""
+    former = await pair.source.begin(cart=[1])
+    session, visit = await pair.source.visit(former)
+    session.log_in("7")
+    await session.save()
+    present = str(visit.cookie())
+    assert await pair.copy() == Copied(created=1)
+
+    async def write_late(layer: Layer) -> str | None:
+        session, visit = await layer.visit(former)
+        session["late"] = 1
+        await session.save()
+        return visit.cookie()
+
+    with pytest.raises(SessionEnded):
+        await write_late(pair.source)
+    assert await write_late(pair.target) is not None
+    session, visit = await pair.target.visit(former)
+    session.log_in("7")
+    await session.save()
+    assert await pair.target.read(str(visit.cookie())) == {}
+    assert await pair.target.read(present) == {"cart": [1]}
+    pair.clock.advance(MINUTE)
+    assert await write_late(pair.source) is not None
 
 
 # -- what ended in the target -----------------------------------------------------------------------------
