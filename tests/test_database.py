@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import shutil
 import threading
 from collections import Counter
 from multiprocessing.connection import Connection as Pipe
@@ -144,6 +145,22 @@ async def test_a_database_that_was_closed_connects_again(tmp_path: Path) -> None
     await database.close()
     assert await store.load(record.key) is not None
     await store.close()
+
+
+@pytest.mark.parametrize("backend", ["memory", "database"])
+async def test_b8_a_file_that_is_gone_is_an_outage_of_the_shop(tmp_path: Path, backend: str) -> None:
+    """`rm -rf data` under a running server: no registration is accepted that nobody would keep."""
+    folder = tmp_path / "data"
+    app = create_app(settings(session_backend=backend, database_url=f"sqlite:///{folder}/cart.db"))
+    async with app.router.lifespan_context(app), browser(app) as client:
+        assert (await client.post("/register", json=ALICE)).status_code == 201
+        assert (await client.get("/readyz")).status_code == 200
+        shutil.rmtree(folder)
+        for number in range(3):
+            user = {**ALICE, "email": f"alice{number}@example.com"}
+            assert (await client.post("/register", json=user)).status_code == 503
+        assert (await client.get("/readyz")).status_code == 503
+        assert not folder.exists()
 
 
 async def test_work_that_nobody_else_ends_is_given_up_unless_it_may_take_any_time(

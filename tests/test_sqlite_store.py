@@ -1,6 +1,7 @@
 """What the SQL store promises on SQLite beyond what it promises everywhere: its file, its locks, crashes."""
 
 import asyncio
+import itertools
 import os
 import sqlite3
 import stat
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import Connection, Engine, event, literal, select, text, update
+from sqlalchemy import Connection, Engine, event, insert, literal, select, text, update
 
 from cartapp.session.errors import InvalidStoreURL, StoreUnavailable, UnreadableRecord
 from cartapp.session.record import Record, now
-from cartapp.session.stores import open_store, pace
+from cartapp.session.stores import open_store, pace, sqlite_log
+from cartapp.session.stores.dialects import SQLite
 from cartapp.session.stores.engine import Database
-from cartapp.session.stores.sql import TABLE, SqlStore
+from cartapp.session.stores.sql import TABLE, SqlStore, _row
 
 from .conftest import ManualClock
 from .kills import killed_at_random
@@ -350,6 +352,109 @@ async def test_the_log_of_writes_does_not_grow_without_end(
     for version in range(1, 2000):
         assert await store.save(larger, expected=version) == version + 1
     assert path.with_name("cart.db-wal").stat().st_size < 10_000_000
+
+
+@contextmanager
+def always_read(path: Path) -> Iterator[None]:
+    """Connections of which one is always reading, as those of busy processes are."""
+    ended = threading.Event()
+
+    def read() -> None:
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as one,
+            closing(sqlite3.connect(path, isolation_level=None)) as other,
+        ):
+            for number in itertools.count():
+                begins, ends = (one, other) if number % 2 else (other, one)
+                begins.execute("BEGIN")
+                begins.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+                if number:
+                    ends.execute("COMMIT")
+                if ended.wait(0.003):
+                    return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reader.join()
+
+
+async def test_b8_the_log_is_bounded_beside_a_reader_at_any_time(
+    store: SqlStore, stored: Record, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own checkpoints leave something then, and so never begin the log anew."""
+    monkeypatch.setattr(sqlite_log, "_LOG_WAIT", 20_000)
+    larger, largest = replace(stored, data=bytes(20_000)), 0
+    with always_read(path):
+        for version in range(1, 3000):
+            assert await store.save(larger, expected=version) == version + 1
+            largest = max(largest, path.with_name("cart.db-wal").stat().st_size)
+    assert 16 << 20 < largest < 24 << 20
+
+
+async def test_b8_the_log_is_bounded_during_a_purge(
+    store: SqlStore, path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_log, "_LOG_WAIT", 20_000)
+    monkeypatch.setattr(sqlite_log, "MAX_LOG", 1 << 20)
+    data = bytes(1000)
+    at = clock.now
+    rows = [
+        {"skey": (record := make_record(at, expires=at, data=data)).key, **_row(record, 1)}
+        for _ in range(10_000)
+    ]
+    await store.create(make_record(at))
+    await store._database.run(lambda connection: connection.execute(insert(TABLE), rows))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    largest, done = 0, asyncio.Event()
+
+    async def look() -> None:
+        nonlocal largest
+        while not done.is_set():
+            largest = max(largest, path.with_name("cart.db-wal").stat().st_size)
+            await asyncio.sleep(0.002)
+
+    with always_read(path):
+        looking = asyncio.create_task(look())
+        assert await store.purge(at) == 10_000
+        done.set()
+        await looking
+    assert largest < 8 << 20
+
+
+async def test_b8_a_reader_that_takes_long_does_not_hold_up_each_write(
+    store: SqlStore, stored: Record, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for once in a while only, so the log grows until it has ended."""
+    monkeypatch.setattr(sqlite_log, "_LOG_WAIT", 1)
+    waits: list[str] = []
+    larger = replace(stored, data=bytes(20_000))
+
+    def note(sql: str) -> None:
+        if "wal_checkpoint" in sql:
+            waits.append(sql)
+
+    prepare = SQLite.prepare
+
+    def traced(self: SQLite, connection: sqlite3.Connection) -> None:
+        prepare(self, connection)
+        connection.set_trace_callback(note)
+
+    monkeypatch.setattr(SQLite, "prepare", traced)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM cart_session").fetchall()
+        for version in range(1, 3000):
+            assert await store.save(larger, expected=version) == version + 1
+        assert path.with_name("cart.db-wal").stat().st_size > 32 << 20
+    assert 1 <= len(waits) <= 3
+    for version in range(3000, 4000):
+        assert await store.save(larger, expected=version) == version + 1
+    assert path.with_name("cart.db-wal").stat().st_size <= 17 << 20
 
 
 # -- processes killed at random -----------------------------------------------------------------------------

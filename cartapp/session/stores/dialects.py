@@ -34,6 +34,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from ..errors import InvalidStoreURL
 from .literals import write_literals
 from .poolers import recognise_asyncpg, recognise_psycopg
+from .sqlite_log import MAX_LOG, SQLiteLog
 from .trust import shut_down
 from .urls import WRONG_PORT
 
@@ -139,6 +140,9 @@ class Dialect(ABC):
         """End the call that a driver's connection hangs in, from another thread."""
         shut_down(connection)
 
+    def after_write(self, connection: Connection) -> None:
+        """Do what an embedded database needs after a transaction, in a thread that may wait."""
+
     @abstractmethod
     def codes(self, error: BaseException) -> Iterable[object]:
         """The engine's own codes in a driver's error."""
@@ -229,6 +233,7 @@ class SQLite(Dialect):
                 "A SQLite URL must name a file and nothing else, such as sqlite:///data/cart.db."
             )
         self._path = Path(name).absolute()
+        self._log = SQLiteLog(self._path)
         self.url = self.url.set(database=str(self._path))
 
     @property
@@ -267,6 +272,7 @@ class SQLite(Dialect):
         (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode == "wal":
             cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute(f"PRAGMA journal_size_limit={MAX_LOG}")  # as a log that grew longer begins anew
         cursor.close()
         self._inode = self._path.stat().st_ino
 
@@ -276,6 +282,10 @@ class SQLite(Dialect):
             return True
         self._inode = None
         return False
+
+    def after_write(self, connection: Connection) -> None:
+        """See `Dialect.after_write`."""
+        self._log.bound(connection.connection.dbapi_connection, self.timeout)
 
     def codes(self, error: BaseException) -> Iterable[object]:
         """See `Dialect.codes`: the primary result code."""

@@ -1,9 +1,11 @@
 """How statements are run on a database without a server: SQLite."""
 
 import asyncio
+import sqlite3
 import time
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -49,8 +51,9 @@ class Embedded:
                     self._drop()
                 if not self._dialect.is_transient(error):
                     raise
-        threads = self._writer if writes else self._readers
-        return await threads.run(work, writes=writes, brief=brief)
+        if writes:
+            return await self._writer.run(partial(self._write, work), writes=writes, brief=brief)
+        return await self._readers.run(work, writes=writes, brief=brief)
 
     async def close(self) -> None:
         """See `Runner.close`."""
@@ -60,6 +63,12 @@ class Embedded:
             self._opening = self._here = None
         await self._readers.finish()
         await self._writer.close()  # and all connections, the readers' too, when nobody has one any more
+
+    def _write(self, work: Work[T], connection: Connection) -> T:
+        result = work(connection)
+        with suppress(sqlite3.Error):  # what was written is written all the same
+            self._dialect.after_write(connection)
+        return result
 
     def _run_here(self, work: Work[T], connection: Connection) -> T:
         started = time.monotonic()

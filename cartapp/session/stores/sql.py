@@ -157,6 +157,7 @@ class SqlStore:
     async def close(self) -> None:
         """See `Store.close`."""
         self._making = asyncio.Lock()  # the former one may belong to an event loop that ends now
+        self._made = False
         await self._database.close()
 
     async def create_table(self) -> None:
