@@ -23,6 +23,7 @@ from cartapp.session.errors import InvalidStoreURL, MissingDriver, StoreUnavaila
 from cartapp.session.stores import open_store, sql
 from cartapp.session.stores.dialects import dialect_of
 from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql_expiry import Expired
 
 from .accounts import HERE, PASSWORD, House, opened
 from .conftest import ManualClock
@@ -128,11 +129,11 @@ def test_the_table_of_sql_server() -> None:
 
 def test_the_statements_of_sql_server() -> None:
     dialect = dialect_of("mssql://h/d", 1)
-    due = compiled(dialect.skip_locked(sql._EXPIRED))
+    due = compiled(Expired(sql.TABLE, dialect, 0).query(500))
     assert due == (
-        "SELECT TOP __[POSTCOMPILE_param_1] cart_session.skey "
+        "SELECT TOP __[POSTCOMPILE_param_1] cart_session.skey, cart_session.expires "
         "FROM cart_session WITH (UPDLOCK, READPAST, ROWLOCK) "
-        "WHERE cart_session.expires <= :at ORDER BY cart_session.expires"
+        "WHERE cart_session.expires <= :now ORDER BY cart_session.expires"
     )
     page = compiled(sql._PAGE)
     assert page.startswith("SELECT TOP __[POSTCOMPILE_param_1] cart_session.skey, ")

@@ -10,32 +10,40 @@ from sqlalchemy import (
     Column,
     Connection,
     Executable,
+    Index,
     MetaData,
     Row,
     Table,
     UniqueConstraint,
     bindparam,
     delete,
-    func,
     insert,
     inspect,
     literal,
     select,
+    text,
     update,
 )
+from sqlalchemy.engine.interfaces import Dialect as EngineDialect
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..errors import RecordTooLarge, StoreUnavailable, UnreadableRecord, UnsupportedValue
 from ..record import Clock, Record, Seen, Summary, Version, now
 from .dialects import DATA, KEY, NAME, NUMBER, TABLE_OPTIONS, dialect_of
 from .engine import Database, Rows, Values
 from .literals import BYTES_OF_ONE, StatementTooLarge
+from .sql_expiry import Expired, has_steps, lay_out, layout
 
 logger = logging.getLogger("cartapp.session")
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+def _is_not_sqlite(*_: object, dialect: EngineDialect, **_options: object) -> bool:
+    return dialect.name != "sqlite"
+
 
 # The two indexes are unique constraints, which hold by themselves since the key is unique: these are made by
 # the same statement as the table, so that no crash and no other worker can come in between.
@@ -52,7 +60,9 @@ TABLE: Final = Table(
     Column("size", NUMBER, nullable=False),
     Column("data", DATA, nullable=False),
     UniqueConstraint("expires", "skey", name="cart_session_expires"),
-    UniqueConstraint("user_id", "skey", name="cart_session_user"),
+    UniqueConstraint("user_id", "skey", name="cart_session_user").ddl_if(callable_=_is_not_sqlite),
+    # SQLite writes each index of a column that a statement sets, changed or not; most sessions have no user.
+    Index("cart_session_user", "user_id", "skey", sqlite_where=text("user_id IS NOT NULL")).ddl_if("sqlite"),
     **TABLE_OPTIONS,
 )
 """Times are milliseconds since 1970 UTC; `size` is the length of `data`, 0 for a tombstone."""
@@ -92,13 +102,6 @@ _PAGE = (
     .limit(_BATCH)
 )
 _PAGE_OF_USER = _PAGE.where(TABLE.c.user_id == bindparam("user"))
-_EXPIRED = (
-    select(TABLE.c.skey).where(TABLE.c.expires <= bindparam("at")).order_by(TABLE.c.expires).limit(_BATCH)
-)
-_COUNT_EXPIRED = select(func.count()).select_from(TABLE).where(TABLE.c.expires <= bindparam("at"))
-_PURGE = delete(TABLE).where(
-    TABLE.c.skey.in_(bindparam("keys", expanding=True)), TABLE.c.expires <= bindparam("at")
-)
 
 
 class SqlStore:
@@ -114,8 +117,6 @@ class SqlStore:
         self._clock = clock
         self._made = False  # the table, as far as this process knows
         self._making = asyncio.Lock()
-        self._expired = database.dialect.skip_locked(_EXPIRED)
-        self._purge = database.dialect.by_key(_PURGE)
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`. Raises `UnsupportedValue` for a user id of more than 255 characters."""
@@ -161,7 +162,10 @@ class SqlStore:
         await self._database.close()
 
     async def create_table(self) -> None:
-        """Make the table now if there is none, as a role that may do so; else the first use makes it."""
+        """Make the table now if there is none, as a role that may do so; else the first use makes it.
+
+        One of an older version is laid out anew where that is of use.
+        """
         await self._database.run(_create_table, patient=True, locked=True)
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
@@ -182,17 +186,23 @@ class SqlStore:
     async def purge(self, now: int) -> int:
         """See `Purgeable.purge`; after each transaction others have the database for as long as it took."""
         removed, found, clock = 0, _BATCH, asyncio.get_running_loop().time
+        expired = await self._expired(now)
         while found == _BATCH:
             began = clock()
-            found, gone = await self._on_table(self._database.run, partial(self._purge_batch, now))
+            batch = partial(expired.remove, limit=_BATCH)
+            expired, found, gone = await self._on_table(self._database.run, batch)
             removed += gone
             await asyncio.sleep(clock() - began)
         return removed
 
     async def count_expired(self, now: int) -> int:
         """See `Countable.count_expired`."""
-        ((number,),) = await self._on_table(self._database.fetch, _COUNT_EXPIRED, {"at": now})
-        return int(number)
+        expired = await self._expired(now)
+        return await self._on_table(self._database.read, expired.count)
+
+    async def _expired(self, now: int) -> Expired:
+        by_step = await self._on_table(self._database.read, partial(has_steps, TABLE))
+        return Expired(TABLE, self._database.dialect, now, by_step)
 
     def _seen(self, key: str, version: Version) -> Values:
         return {"seen_key": key, "seen_version": int(version), "at": self._clock()}
@@ -207,12 +217,6 @@ class SqlStore:
 
     async def _execute(self, statement: Executable, values: Values) -> int:
         return await self._on_table(self._database.execute, statement, values, plain=True)
-
-    def _purge_batch(self, now: int, connection: Connection) -> tuple[int, int]:
-        keys = connection.execute(self._expired, {"at": now}).scalars().all()
-        if not keys:
-            return 0, 0
-        return len(keys), connection.execute(self._purge, {"keys": keys, "at": now}).rowcount
 
     # -- the table ----------------------------------------------------------------------------------------
 
@@ -233,9 +237,13 @@ class SqlStore:
 
 
 def table_sql(url: str) -> str:
-    """The statement that makes the table, in the SQL of a database's URL. Raises `InvalidStoreURL`."""
+    """The statements that make the table, in the SQL of a database's URL. Raises `InvalidStoreURL`."""
     dialect = dialect_of(url, timeout=1).url.get_dialect()()
-    return f"{str(CreateTable(TABLE).compile(dialect=dialect)).strip()};\n"
+    made = [CreateTable(TABLE), *(CreateIndex(index) for index in TABLE.indexes if dialect.name == "sqlite")]
+    statements = [str(statement.compile(dialect=dialect)).strip() for statement in made]
+    if (last := layout(TABLE, dialect.name)) is not None:
+        statements.append(last)
+    return "".join(f"{statement};\n" for statement in statements)
 
 
 def _read_page(page: Executable, values: Values, connection: Connection) -> Rows:
@@ -249,6 +257,7 @@ def _has_table(connection: Connection) -> bool:
 def _create_table(connection: Connection) -> None:
     if not _has_table(connection):
         TABLE.create(connection, checkfirst=False)
+    lay_out(TABLE, connection)
 
 
 def _row(record: Record, version: int) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""What the SQL store does otherwise on PostgreSQL: its updates leave no garbage in the indexes."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection, text
+
+from cartapp.session.stores.engine import Database
+from cartapp.session.stores.sql import TABLE, SqlStore, _create_table
+
+from .conftest import ManualClock
+from .databases import DATABASES
+from .stores import HOUR, make_record
+from .waiting import PATIENCE, until
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = 60_000
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    return DATABASES["postgresql"](request)
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    database = Database(url, timeout=PATIENCE)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def store(database: Database, clock: ManualClock) -> SqlStore:
+    return SqlStore(database, clock=clock)
+
+
+async def updates(database: Database) -> tuple[int, int]:
+    """How many rows were updated, and how many of them without a new entry in an index."""
+
+    def ask(connection: Connection) -> tuple[int, int]:
+        connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+        row = connection.execute(
+            text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'cart_session'")
+        ).one()
+        return row[0], row[1]
+
+    return await database.read(ask)
+
+
+def indexes(connection: Connection) -> set[str]:
+    found = connection.execute(text("SELECT indexname FROM pg_indexes WHERE tablename = 'cart_session'"))
+    return set(found.scalars())
+
+
+async def test_b9_updates_are_hot(store: SqlStore, database: Database, clock: ManualClock) -> None:
+    records = [make_record(clock.now, data=bytes(300)) for _ in range(50)]
+    for record in records:
+        await store.create(record)
+    for version in range(1, 21):
+        clock.now += 1000
+        for record in records:
+            changed = replace(record, last_used=clock.now, expires=clock.now + HOUR)
+            assert await store.save(changed, expected=version) == version + 1
+
+    async def is_counted() -> bool:
+        return (await updates(database))[0] == 1000
+
+    await until(is_counted)
+    _, hot = await updates(database)
+    assert hot > 800
+
+
+async def test_b9_a_purge_removes_what_has_expired_and_nothing_else(
+    store: SqlStore, clock: ManualClock
+) -> None:
+    """Also among rows of the same step, and of several batches."""
+    at = clock.now
+    expiries = [at + offset for offset in range(-30 * MINUTE, 30 * MINUTE, 2 * 1000)]
+    records = [make_record(at - HOUR, expires=expires) for expires in expiries]
+    for record in records:
+        await store.create(record)
+    expired = [record for record in records if record.expires <= at]
+    assert len(expired) > 500
+    assert await store.count_expired(at) == len(expired)
+    assert await store.purge(at) == len(expired)
+    assert await store.count_expired(at) == 0
+    left = {found.key async for found in store.scan()}
+    assert left == {record.key for record in records if record.expires > at}
+
+
+async def test_b9_a_table_of_an_older_version_works_and_is_brought_up_to_date(
+    store: SqlStore, database: Database, clock: ManualClock
+) -> None:
+    async def use() -> None:
+        record, expired = make_record(clock.now), make_record(clock.now, expires=clock.now)
+        assert await store.create(record) == 1
+        assert await store.create(expired) == 1
+        assert await store.save(record, expected=1) == 2
+        assert await store.count_expired(clock.now) == 1
+        assert await store.purge(clock.now) == 1
+        assert await store.load(record.key) == replace(record, version=2)
+
+    await database.run(TABLE.create)
+    assert "cart_session_expires" in await database.read(indexes)
+    await use()
+    for _ in range(2):
+        await database.run(_create_table)
+        await use()
+    assert await database.read(indexes) == {
+        "cart_session_pkey",
+        "cart_session_user",
+        "cart_session_expires_step",
+    }
+
+
+async def test_b9_statements_of_an_older_version_go_on_working(
+    store: SqlStore, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in processes that run while others are replaced by those of this version."""
+
+    def has_no_steps(*_: Any) -> bool:
+        return False
+
+    await store.create(make_record(clock.now, expires=clock.now))
+    monkeypatch.setattr("cartapp.session.stores.sql.has_steps", has_no_steps)
+    assert await store.count_expired(clock.now) == 1
+    assert await store.purge(clock.now) == 1
