@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import Record, key_of, new_id, now
 from cartapp.session.stores import open_store
-from cartapp.session.stores.base import Store
+from cartapp.session.stores.base import Purgeable, Store
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import SqlStore
+from cartapp.session.sweeper import Sweeper
 from cartapp.session.transfer import Copied, copy_sessions
 
 from . import workers
@@ -83,6 +84,25 @@ def purge_all(url: str, at: int, removed: Connection) -> None:
         store = SqlStore(Database(url, timeout=20))
         removed.send(await store.purge(at))
         await store.close()
+
+    asyncio.run(run())
+
+
+def sweep_forever(url: str, told: Connection) -> None:
+    """Sweep again and again, and send a word before each purge."""
+
+    async def run() -> None:
+        store = open_store(url, timeout=20)
+        assert isinstance(store, Purgeable)
+        purge = store.purge
+
+        async def telling(now: int) -> int:
+            told.send("sweeps")
+            return await purge(now)
+
+        store.purge = telling  # type: ignore[method-assign]
+        told.send("ready")
+        await Sweeper(store, every=0.01).run()
 
     asyncio.run(run())
 

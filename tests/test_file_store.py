@@ -1,11 +1,13 @@
 """What the file store promises beyond the contract: its folder, its files, and what others do to them."""
 
+import asyncio
 import logging
 import os
 import resource
 import shutil
 import socket
 import stat
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
@@ -322,14 +324,31 @@ async def test_purge_opens_only_files_whose_mtime_has_passed(
     store: FileStore, folder: Path, stored: Record, clock: ManualClock
 ) -> None:
     path = file_of(folder, stored)
-    assert path.stat().st_mtime_ns == stored.expires * 1_000_000
+    assert path.stat().st_mtime_ns // 1_000_000 == stored.expires
     await store.touch(stored.key, expected=1, last_used=1, expires=stored.expires + 1)
-    assert path.stat().st_mtime_ns == (stored.expires + 1) * 1_000_000
+    assert path.stat().st_mtime_ns // 1_000_000 == stored.expires + 1
     os.utime(path, (2**33, 2**33))  # and so it is not seen that this one expires
     clock.now = stored.expires + HOUR
     assert await store.purge(clock.now) == 0
     assert await store.load(stored.key) is None
     assert path.exists()
+
+
+async def test_b10_a_backup_tool_sees_each_change(
+    store: FileStore, folder: Path, stored: Record, tmp_path: Path
+) -> None:
+    """The size stays, and the expiry too where the session's absolute lifetime ends first."""
+    rsync = shutil.which("rsync")
+    if rsync is None:
+        unmet("rsync", "This needs rsync.")
+    copy = tmp_path / "copy"
+    for version in range(1, 4):
+        assert await store.save(replace(stored, data=b"%d" % version), expected=version) == version + 1
+        command = [rsync, "-a", "--delete", "--modify-window=-1", f"{folder}/", f"{copy}/"]
+        await asyncio.to_thread(subprocess.run, command, check=True)
+        found = await FileStore(copy).load(stored.key)
+        assert found is not None
+        assert found.data == b"%d" % version
 
 
 async def test_reading_makes_the_disk_write_nothing(store: FileStore, folder: Path, stored: Record) -> None:

@@ -8,17 +8,25 @@ import pytest
 from msgspec.structs import replace
 
 from cartapp.session.errors import StoreUnavailable
+from cartapp.session.record import now
+from cartapp.session.stores import open_store
 from cartapp.session.stores.engine import Database
+from cartapp.session.stores.file import FileStore
 from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.stores.sql import SqlStore
 from cartapp.session.sweeper import Sweeper
 
 from .conftest import ManualClock
-from .stores import make_record
+from .shop import started as started_shop
+from .store_workers import sweep_forever
+from .stores import HOUR, files_in, make_record
+from .waiting import until
+from .workers import answer, piped
 
 pytestmark = pytest.mark.anyio
 
 SHORTLY = 0.001  # seconds between two purges
+SECRET = "mZ4pQ8sT1vW7yB3eH6kN9rU2xA5dG0jL_-cFiXoYqEw"
 DEADLINE = 20  # seconds after which something that should have happened is a failure
 
 
@@ -161,3 +169,54 @@ async def test_several_sweepers_do_no_harm(clock: ManualClock, tmp_path: Path) -
     assert await stores[0].purge(clock.now) == 0
     for each in stores:
         await each.close()
+
+
+@pytest.mark.parametrize("scheme", ["file", "sqlite"])
+async def test_b10_one_process_of_a_host_sweeps_and_another_when_it_has_ended(
+    scheme: str, tmp_path: Path
+) -> None:
+    url = {"file": f"file://{tmp_path}/sessions", "sqlite": f"sqlite:///{tmp_path}/cart.db"}[scheme]
+    store = open_store(url)
+    await store.create(make_record(now()))
+    await store.close()
+    first, of_first = piped(sweep_forever, url)
+    assert [answer(of_first) for _ in range(2)] == ["ready", "sweeps"]
+    second, of_second = piped(sweep_forever, url)
+    assert answer(of_second) == "ready"
+    for _ in range(20):
+        assert answer(of_first) == "sweeps"
+    assert not of_second.poll()
+    first.kill()
+    assert answer(of_second) == "sweeps"
+    second.kill()
+
+
+async def test_b10_without_a_folder_there_is_nothing_to_sweep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "sessions"
+    store = FileStore(folder)
+    sweeper = Sweeper(store, every=SHORTLY)
+    sweeper.start()
+    await asyncio.sleep(20 * SHORTLY)
+    assert not folder.exists()
+    await store.create(make_record(now(), expires=now() - HOUR))
+    await until(lambda: _is_empty(folder))
+    await sweeper.stop()
+    await store.close()
+    assert caplog.messages == []
+
+
+async def _is_empty(folder: Path) -> bool:
+    return [path.name for path in files_in(folder)] == [".sweeper"]
+
+
+async def test_b10_stores_round_a_store_have_its_lock(tmp_path: Path) -> None:
+    async with started_shop(
+        session_backend="file",
+        session_path=str(tmp_path / "sessions"),
+        session_encrypt=True,
+        secret_key=SECRET,
+        metrics=True,
+    ) as app:
+        assert app.state.store.sweep_lock == tmp_path / "sessions" / ".sweeper"

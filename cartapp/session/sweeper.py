@@ -1,7 +1,8 @@
 """Removes what has expired in the background, for stores whose records stay until somebody does.
 
 Nothing depends on it but space: what has expired is absent for everybody already. Any number of workers may
-sweep the same store, since each purge takes only what is still expired at that moment.
+sweep the same store, since each purge takes only what is still expired at that moment. Where all that is
+stored has to be looked at, one of a host's processes sweeps for all.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ import logging
 import random
 
 from .errors import SessionError
+from .host_lock import HostLock
 from .record import Clock, now
-from .stores.base import Purgeable
+from .stores.base import HostLocal, Purgeable
 
 logger = logging.getLogger("cartapp.session")
 
@@ -20,6 +22,9 @@ class Sweeper:
 
     Each pause is between half and one and a half times as long, so that workers that were started together
     do not sweep together. A purge that fails is logged, and tried again after the next pause.
+
+    Where the store is one of this host, only the process that has its lock sweeps, and keeps it to the end;
+    then another one takes it after its next pause.
     """
 
     def __init__(
@@ -29,6 +34,8 @@ class Sweeper:
         self._what = what
         self._every = every
         self._clock = clock
+        lock = store.sweep_lock if isinstance(store, HostLocal) else None
+        self._lock = None if lock is None else HostLock(lock)
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -49,13 +56,17 @@ class Sweeper:
         task, self._task = self._task, None
         task.cancel()
         await asyncio.wait([task])
+        if self._lock is not None:
+            self._lock.release()
         if not task.cancelled():
             task.result()  # raises what ended it before its time
 
     async def _sweep(self) -> None:
         try:
+            if self._lock is not None and not await asyncio.to_thread(self._lock.acquire):
+                return
             removed = await self._store.purge(self._clock())
-        except SessionError as error:
+        except (SessionError, OSError) as error:
             logger.warning("Expired %s could not be removed: %s", self._what, error)
             return
         if removed:

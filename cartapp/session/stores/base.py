@@ -9,6 +9,7 @@ records that are no records, for which `load` raises `UnreadableRecord` and `sca
 """
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from ..record import Record, Seen, Summary, Version
@@ -91,3 +92,11 @@ class Purgeable(Protocol):
         In small steps and bounded memory. A record that is used again meanwhile stays.
         """
         ...
+
+
+@runtime_checkable
+class HostLocal(Protocol):
+    """A store that the processes of one host share."""
+
+    sweep_lock: Path | None
+    """A file beside the records that one of these processes locks to sweep for all; None on a server."""

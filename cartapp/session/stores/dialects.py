@@ -129,6 +129,11 @@ class Dialect(ABC):
     def prepare(self, connection: Any) -> None:
         """Set up a new connection of the driver."""
 
+    @property
+    def sweep_lock(self) -> Path | None:
+        """See `HostLocal.sweep_lock`."""
+        return None
+
     def check_file(self) -> bool:
         """Whether an embedded database is still the one that was opened; False when it was replaced.
 
@@ -275,6 +280,11 @@ class SQLite(Dialect):
             cursor.execute(f"PRAGMA journal_size_limit={MAX_LOG}")  # as a log that grew longer begins anew
         cursor.close()
         self._inode = self._path.stat().st_ino
+
+    @property
+    def sweep_lock(self) -> Path | None:
+        """See `HostLocal.sweep_lock`."""
+        return self._path.with_name(f"{self._path.name}-sweeper")
 
     def check_file(self) -> bool:
         """See `Dialect.check_file`: SQLite itself goes on writing to a file that has no name any more."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ..keys import KeyRing
 from ..record import Record, Version
-from .base import Countable, Listable, Purgeable, Store
+from .base import Countable, HostLocal, Listable, Purgeable, Store
 
 
 class EncryptedStore:
@@ -30,6 +30,8 @@ class EncryptedStore:
             self.purge = store.purge
         if isinstance(store, Countable):
             self.count_expired = store.count_expired
+        if isinstance(store, HostLocal):
+            self.sweep_lock = store.sweep_lock
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`."""

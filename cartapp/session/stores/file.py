@@ -52,6 +52,7 @@ class FileStore:
 
     def __init__(self, path: str | Path, *, clock: Clock = now) -> None:
         self._base = Path(path).absolute()
+        self.sweep_lock: Path | None = self._base / ".sweeper"
         self._clock = clock
         self._pace = Pace()
         self._checked_until = 0.0  # on the monotonic clock
@@ -106,14 +107,18 @@ class FileStore:
     async def purge(self, now: int) -> int:
         """See `Purgeable.purge`. What killed writers left, and unreadable files, go as well.
 
+        Each shard's files are looked at, and after each others have the processor for as long as it took.
+
         Only files whose mtime has passed are opened. One that a backup tool gave a later mtime stays until
         then; `load` knows all the same that it has expired.
         """
-        removed = 0
+        removed, clock = 0, asyncio.get_running_loop().time
         for name in shard.NAMES:
+            began = clock()
             await self._run(self._remove_leftover, name)
             for keys in _batches(await self._run(self._due, name, now)):
                 removed += await self._run(self._remove_expired, name, keys, now)
+            await asyncio.sleep(clock() - began)
         return removed
 
     async def count_expired(self, now: int) -> int:

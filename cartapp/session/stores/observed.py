@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..errors import StoreUnavailable, UnreadableRecord
 from ..record import Record, Seen, Version
-from .base import Countable, Listable, Purgeable, Store
+from .base import Countable, HostLocal, Listable, Purgeable, Store
 
 T = TypeVar("T")
 
@@ -46,6 +46,8 @@ class ObservedStore:
             self.scan = store.scan
         if isinstance(store, Countable):
             self.count_expired = store.count_expired
+        if isinstance(store, HostLocal):
+            self.sweep_lock = store.sweep_lock
         if isinstance(store, Purgeable):
             self._purge = store.purge
             self.purge = self._observed_purge

@@ -1,6 +1,7 @@
 """One folder of session files: its lock, and reading, writing and removing a record in it.
 
-    <folder>/3f/3fa0…c1    the record whose key begins with the byte 3f; its mtime is when it expires
+    <folder>/3f/3fa0…c1    the record whose key begins with the byte 3f; its mtime is when it expires,
+                           in milliseconds, and below them a number that changes with each write
     <folder>/3f/.new       a new file that is being written
 
 A writer locks the shard (the folder `3f`), looks at the record and changes it in place (`slots` says how that
@@ -48,6 +49,7 @@ LOCK_WAIT = 5.0
 """Seconds to wait for a lock. A write takes less than a millisecond, so its holder is stopped or stuck."""
 
 _SECOND = 1_000_000_000  # in nanoseconds; some file systems store no finer times
+_MILLISECOND = 1_000_000
 
 # O_NONBLOCK: a pipe in a record's place must not make us wait for its writer.
 _GUARDED = os.O_NOFOLLOW | os.O_NONBLOCK
@@ -210,7 +212,7 @@ class LockedShard(Shard):
             os.fchmod(file, 0o600)  # the umask may have taken bits away
             while content:
                 content = content[os.write(file, content) :]
-            _stamp(file, expires)
+            _stamp(file, expires, slots.FIRST)
         finally:
             os.close(file)
 
@@ -245,13 +247,17 @@ def _write_in_place(file: int, content: bytes, counts: slots.Slot, packed: bytes
     while slot:
         written = os.pwrite(file, slot, at)
         at, slot = at + written, slot[written:]
-    _stamp(file, expires)
+    _stamp(file, expires, counts.sequence + 1)
     return True
 
 
-def _stamp(file: int, expires: int) -> None:
-    """Put the expiry into the mtime, and a later atime, so that reading writes none (see mount(8))."""
-    mtime = expires * 1_000_000
+def _stamp(file: int, expires: int, sequence: int) -> None:
+    """Put the expiry into the mtime, and a later atime, so that reading writes none (see mount(8)).
+
+    The nanoseconds below a millisecond differ from write to write, since a file's size and its expiry may
+    stay the same: so a backup tool sees the change.
+    """
+    mtime = expires * _MILLISECOND + sequence % _MILLISECOND
     os.utime(file, ns=(mtime + _SECOND, mtime))
 
 
@@ -294,7 +300,7 @@ def _is_file_name(name: str) -> bool:
 def _is_due(entry: os.DirEntry[str], now: int) -> bool:
     with suppress(FileNotFoundError):
         found = entry.stat(follow_symlinks=False)
-        return stat.S_ISREG(found.st_mode) and found.st_mtime_ns <= now * 1_000_000
+        return stat.S_ISREG(found.st_mode) and found.st_mtime_ns // _MILLISECOND <= now
     return False
 
 

@@ -17,10 +17,14 @@ _HEAD = struct.Struct(">QII")
 _SMALLEST = 512  # a slot's size in bytes, as small as a disk's sectors get
 
 
+FIRST = 1
+"""The sequence of a new file; each change counts one more."""
+
+
 def fresh(content: bytes) -> bytes:
     """A new file with this content and room to grow in place."""
     size = max(_SMALLEST, 1 << (_HEAD.size + len(content) * 5 // 4).bit_length())
-    return _slot(1, content).ljust(2 * size, b"\0")
+    return _slot(FIRST, content).ljust(2 * size, b"\0")
 
 
 class Slot(NamedTuple):

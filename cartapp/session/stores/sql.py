@@ -114,6 +114,7 @@ class SqlStore:
 
     def __init__(self, database: Database, *, clock: Clock = now) -> None:
         self._database = database
+        self.sweep_lock = database.dialect.sweep_lock
         self._clock = clock
         self._made = False  # the table, as far as this process knows
         self._making = asyncio.Lock()
