@@ -132,6 +132,21 @@ def write_forever(url: str, keys: list[str], answered: Connection) -> None:
     asyncio.run(run())
 
 
+def touch_forever(url: str, keys: list[str], told: Connection) -> None:
+    """Load and touch records at random."""
+
+    async def run() -> None:
+        store = open_store(url, timeout=20)
+        told.send("ready")
+        while True:
+            seen = await store.load(random.choice(keys))
+            assert seen is not None
+            at = now()
+            await store.touch(seen.key, expected=seen.version, last_used=at, expires=at + _HOUR)
+
+    asyncio.run(run())
+
+
 def write_under_faults(url: str, keys: list[str], told: Connection) -> None:
     """Save records until told to stop; then send how many calls failed and the last version of each key."""
 

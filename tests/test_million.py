@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from cartapp.session.record import Record, new_id, now
 from cartapp.session.stores import open_store
 
 from .commands import CLI, HOUR, environment
+from .store_workers import touch_forever
 from .stores import with_prefix
+from .workers import answer, piped
 
 pytestmark = [pytest.mark.soak, pytest.mark.anyio]
 
@@ -98,3 +102,25 @@ async def test_a_million_sessions_take_bounded_memory_and_the_live_ones_stay(
     assert "removed" in cart("sessions", "purge", "--expired")
     assert cart.peak < bound
     assert cart.json("sessions", "stats")["sessions"] == MILLION // 2 + 1
+
+
+async def test_b8_the_log_stays_small_as_half_a_million_are_purged_beside_a_writer(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.db"
+    url = f"sqlite:///{file}"
+    await fill(url, MILLION)
+    with closing(sqlite3.connect(file)) as database:
+        keys = [key for (key,) in database.execute("SELECT skey FROM cart_session ORDER BY rowid LIMIT 100")]
+        database.execute("UPDATE cart_session SET expires = 1 WHERE rowid % 2 AND rowid > 200")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    writers = [piped(touch_forever, url, keys) for _ in range(2)]
+    assert [answer(pipe) for _, pipe in writers] == ["ready"] * 2
+    log, largest = file.with_name("sessions.db-wal"), 0
+    purge = asyncio.create_task(asyncio.to_thread(Command(url, tmp_path), "sessions", "purge", "--expired"))
+    while not purge.done():
+        largest = max(largest, log.stat().st_size)
+        await asyncio.sleep(0.05)
+    assert "removed" in purge.result()
+    for writer, _ in writers:
+        writer.kill()
+    assert largest < 32 << 20

@@ -417,10 +417,11 @@ async def test_b8_the_log_is_bounded_beside_a_reader_at_any_time(
 
 
 async def test_b8_the_log_is_bounded_during_a_purge(
-    store: SqlStore, path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_log, "_LOG_WAIT", 20_000)
     monkeypatch.setattr(sqlite_log, "MAX_LOG", 1 << 20)
+    store = SqlStore(Database(f"sqlite:///{path}", timeout=20), clock=clock)
     data = bytes(1000)
     at = clock.now
     rows = [
@@ -444,6 +445,7 @@ async def test_b8_the_log_is_bounded_during_a_purge(
         assert await store.purge(at) == 10_000
         done.set()
         await looking
+    await store.close()
     assert largest < 8 << 20
 
 
@@ -471,7 +473,7 @@ async def test_b8_a_reader_that_takes_long_does_not_hold_up_each_write(
         for version in range(1, 2000):
             assert await store.save(filled(stored, version), expected=version) == version + 1
         assert path.with_name("cart.db-wal").stat().st_size > 32 << 20
-    assert 1 <= len(waits) <= 3
+    assert 1 <= len(waits) <= 10
     for version in range(2000, 3000):
         assert await store.save(filled(stored, version), expected=version) == version + 1
     assert path.with_name("cart.db-wal").stat().st_size <= 17 << 20
