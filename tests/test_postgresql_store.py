@@ -1,6 +1,7 @@
 """What the SQL store does otherwise on PostgreSQL: its updates leave no garbage in the indexes."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE, SqlStore, _create_table
+from cartapp.session.stores.sql_expiry import layout
 
 from .conftest import ManualClock
 from .databases import DATABASES
@@ -18,6 +20,7 @@ from .waiting import PATIENCE, until
 pytestmark = pytest.mark.anyio
 
 MINUTE = 60_000
+DOCS = Path(__file__).parent.parent / "docs" / "backends.md"
 
 
 @pytest.fixture
@@ -128,3 +131,7 @@ async def test_b9_statements_of_an_older_version_go_on_working(
     monkeypatch.setattr("cartapp.session.stores.sql.has_steps", has_no_steps)
     assert await store.count_expired(clock.now) == 1
     assert await store.purge(clock.now) == 1
+
+
+def test_b9_the_documentation_has_the_statement_for_a_table_of_an_older_version() -> None:
+    assert f"{layout(TABLE, 'postgresql')};" in DOCS.read_text()
