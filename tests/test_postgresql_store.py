@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, text
 
 from cartapp.session.stores.engine import Database
-from cartapp.session.stores.sql import TABLE, SqlStore, _create_table
+from cartapp.session.stores.sql import TABLE, SqlStore, table_sql
 from cartapp.session.stores.sql_expiry import layout
 
 from .conftest import ManualClock
@@ -110,7 +110,7 @@ async def test_b9_a_table_of_an_older_version_works_and_is_brought_up_to_date(
     assert "cart_session_expires" in await database.read(indexes)
     await use()
     for _ in range(2):
-        await database.run(_create_table)
+        await store.create_table()
         await use()
     assert await database.read(indexes) == {
         "cart_session_pkey",
@@ -131,6 +131,13 @@ async def test_b9_statements_of_an_older_version_go_on_working(
     monkeypatch.setattr("cartapp.session.stores.sql.has_steps", has_no_steps)
     assert await store.count_expired(clock.now) == 1
     assert await store.purge(clock.now) == 1
+
+
+def test_b9_the_sql_for_a_dba_makes_the_same() -> None:
+    written = table_sql("postgresql://localhost/cart")
+    assert written.startswith("CREATE TABLE cart_session (")
+    assert written.endswith(f";\n{layout(TABLE, 'postgresql')};\n")
+    assert "CREATE INDEX cart_session_user ON" in table_sql("sqlite:///cart.db")
 
 
 def test_b9_the_documentation_has_the_statement_for_a_table_of_an_older_version() -> None:

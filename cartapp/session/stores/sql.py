@@ -9,6 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from sqlalchemy import (
     Column,
     Connection,
+    DDLElement,
     Executable,
     Index,
     MetaData,
@@ -240,7 +241,9 @@ class SqlStore:
 def table_sql(url: str) -> str:
     """The statements that make the table, in the SQL of a database's URL. Raises `InvalidStoreURL`."""
     dialect = dialect_of(url, timeout=1).url.get_dialect()()
-    made = [CreateTable(TABLE), *(CreateIndex(index) for index in TABLE.indexes if dialect.name == "sqlite")]
+    made: list[DDLElement] = [CreateTable(TABLE)]
+    if dialect.name == "sqlite":
+        made += [CreateIndex(index) for index in TABLE.indexes]
     statements = [str(statement.compile(dialect=dialect)).strip() for statement in made]
     if (last := layout(TABLE, dialect.name)) is not None:
         statements.append(last)
