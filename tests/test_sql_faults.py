@@ -3,6 +3,7 @@
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from struct import pack
 
 import pytest
@@ -17,6 +18,7 @@ from cartapp.session.stores.sql import SqlStore
 
 from .databases import SERVERS, emptied
 from .servers.process import free_port
+from .servers.proxy import Proxy
 from .servers.sql import PASSWORD, SqlServer
 from .store_workers import ended, write_under_faults
 from .stores import make_record
@@ -57,6 +59,23 @@ async def test_a_server_that_is_not_there_is_named(running: SqlServer) -> None:
 async def test_a_wrong_password_is_refused_and_not_shown(running: SqlServer) -> None:
     url = make_url(running.url).set(password=PASSWORD + "wrong").render_as_string(hide_password=False)
     await fails(url, "cannot be used: ")
+
+
+# Firebird's driver leaves statements to the garbage collector when their connection is cut, with a warning each.
+@pytest.mark.parametrize("running", ["postgresql", "mariadb"], indirect=True)
+async def test_a_connection_cut_while_it_is_made_is_an_outage(running: SqlServer) -> None:
+    """At every stage of it, whatever the driver raises then."""
+    port = make_url(running.url).port
+    assert port is not None
+    async with Proxy(port) as proxy, Proxy(free_port()) as to_nothing:
+        for through in (proxy, to_nothing):
+            url = make_url(running.url).set(port=through.port).render_as_string(hide_password=False)
+            for count in range(0, 1500, 11):
+                through.answers_for(count)
+                database = Database(url, pool_size=1, timeout=5)
+                with suppress(StoreUnavailable):
+                    await database.read(lambda connection: connection.scalar(select(literal(1))))
+                await database.close()
 
 
 async def test_an_unknown_database_is_refused(running: SqlServer) -> None:

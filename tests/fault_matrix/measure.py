@@ -72,8 +72,10 @@ async def measured(place: Place, name: str) -> Figures | None:
         async with everybody.resting() if name in RESTING else _unchanged():
             began = time.monotonic()
             await begin()
-            await asyncio.sleep(0 if name in RESTING else LASTS)
-            await end()
+            try:
+                await asyncio.sleep(0 if name in RESTING else LASTS)
+            finally:  # other faults and tests follow
+                await asyncio.shield(end())
         ended = time.monotonic()
         await _all_well(everybody)
     requests = everybody.answered() - answered + everybody.refused() - refused

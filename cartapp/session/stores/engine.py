@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event
 from sqlalchemy.engine.interfaces import Dialect as EngineDialect
@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.sql.base import Executable
 
-from ..errors import InvalidStoreURL, MissingDriver, StoreUnavailable, UnusableURL
+from ..errors import InvalidStoreURL, MissingDriver, SessionError, StoreUnavailable, UnusableURL
 from .dialects import Dialect, dialect_of
 from .embedded import Embedded
 from .plain import PlainStatements
@@ -23,6 +23,7 @@ from .timeouts import TIMED_OUT, SharedTimeout
 from .trust import PoolTrust
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Values = Mapping[str, Any]
 """A statement's parameters by name."""
@@ -234,9 +235,31 @@ def _make_runner(dialect: Dialect, pool_size: int) -> tuple[Runner, PoolTrust]:
 
 def _set_up(engine: Engine, dialect: Dialect) -> PoolTrust:
     dialect.adapt(engine)
-    event.listen(engine, "do_connect", lambda driver, _, *given: _connect(dialect, driver, *given))
-    event.listen(engine, "connect", lambda connection, _: dialect.prepare(connection))
+    making = _Making(engine)
+    event.listen(
+        engine, "do_connect", lambda driver, _, *given: making.run(_connect, dialect, driver, *given)
+    )
+    event.listen(engine, "connect", lambda connection, _: making.run(dialect.prepare, connection))
     return PoolTrust(engine)
+
+
+class _Making:
+    """Turns what a driver raises amid a new connection into `ConnectionError`, whatever its class.
+
+    When the server goes away at that moment, some raise errors that are not those of DB-API: asyncpg
+    `InternalClientError`, asyncmy `RuntimeError`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._passed = (engine.dialect.loaded_dbapi.Error, OSError, SessionError)
+
+    def run(self, make: Callable[[*Ts], T], *args: *Ts) -> T:
+        try:
+            return make(*args)
+        except self._passed:
+            raise
+        except Exception as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
 
 def _connect(dialect: Dialect, driver: EngineDialect, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
