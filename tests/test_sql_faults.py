@@ -61,7 +61,7 @@ async def test_a_wrong_password_is_refused_and_not_shown(running: SqlServer) -> 
     await fails(url, "cannot be used: ")
 
 
-# Firebird's driver leaves statements to the garbage collector when their connection is cut, with a warning each.
+# Not Firebird: its driver leaves statements to the garbage collector when a connection is cut, with warnings.
 @pytest.mark.parametrize("running", ["postgresql", "mariadb"], indirect=True)
 async def test_a_connection_cut_while_it_is_made_is_an_outage(running: SqlServer) -> None:
     """At every stage of it, whatever the driver raises then."""

@@ -273,15 +273,14 @@ def test_a_start_is_refused_where_no_folder_can_be() -> None:
         prepare(load({URL: Path("data").absolute().as_uri()}))
 
 
-@pytest.mark.parametrize("option", ["sslmode=require", "nosuch=1"])
-def test_a_start_is_refused_where_the_driver_cannot_take_the_url(option: str) -> None:
+def test_a_start_is_refused_where_the_driver_cannot_take_the_url() -> None:
     url = f"postgresql://me:unspoken@127.0.0.1:{free_port()}/shop"
     for variable in ("DATABASE_URL", URL):
         with pytest.raises(SettingsError) as refusal:
-            prepare(load({variable: f"{url}?{option}"}))
+            prepare(load({variable: f"{url}?nosuch=1"}))
         assert str(refusal.value) == (
             f"{variable} cannot be used. The PostgreSQL driver cannot take the database's URL: "
-            f"connect() got an unexpected keyword argument '{option.partition('=')[0]}'."
+            "connect() got an unexpected keyword argument 'nosuch'."
         )
     prepare(load({URL: url}))  # out of reach, which may pass
 

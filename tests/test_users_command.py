@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_without_a_terminal_it_says_how(cart: Cart) -> None:
         result = run(*asking)
         assert (result.code, result.out) == (1, "")
         assert "--password-stdin" in result.err or "--yes" in result.err
-    assert names() == []
+    assert names() == ["data"]
 
 
 @on_every_engine
@@ -254,6 +255,7 @@ def test_a_server_without_the_schema_is_one_sentence(cart: Cart, url: str, given
 
 
 def test_a_database_that_cannot_be_had_is_one_sentence(cart: Cart, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree("data")
     Path("data").write_text("a file where a folder should be")
     for command in (["users", "list"], ["db", "upgrade"], ["db", "current"]):
         result = cart(*command)
