@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from .fault_matrix.names import FAULTS
 
 PROMISES = range(1, 13)
 
@@ -47,7 +50,15 @@ YES, NO, NOT_RUN = "✓", "–", "not run"
 
 BEGIN = "<!-- Written by `make table`; not by hand. -->"
 END = "<!-- The end of what `make table` wrote: {digest} -->"
-SECTION = re.compile(rf"{re.escape(BEGIN)}\n(.*?)\n<!-- The end of what `make table` wrote: (\w+) -->", re.S)
+BEGIN_FAULTS = "<!-- Faults, written by `make table`; not by hand. -->"
+
+
+def section_after(begin: str) -> re.Pattern[str]:
+    """What finds a section by its first marker: the text, and its digest."""
+    return re.compile(rf"{re.escape(begin)}\n(.*?)\n<!-- The end of what `make table` wrote: (\w+) -->", re.S)
+
+
+SECTION, FAULTS_SECTION = section_after(BEGIN), section_after(BEGIN_FAULTS)
 
 # Other words for a backend that tests have as their parameters.
 _ALIASES = {
@@ -67,6 +78,7 @@ class Evidence:
 
     outcomes: dict[Cell, Counter[str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    faults: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     tests: int = 0
 
     def add(self, properties: Iterable[tuple[str, object]], outcome: str) -> None:
@@ -77,6 +89,8 @@ class Evidence:
                 cells.append((str(value[0]), int(value[1])))
             if name == "version" and isinstance(value, list | tuple) and outcome == "passed":
                 self.versions[str(value[0])] = str(value[1])
+            if name == "fault" and isinstance(value, list | tuple) and outcome == "passed":
+                self.faults[str(value[0]), str(value[1])] = dict(value[2])
         for cell in cells:
             self.outcomes.setdefault(cell, Counter())[outcome] += 1
         self.tests += bool(cells) and outcome == "passed"
@@ -98,19 +112,38 @@ class Evidence:
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"{rows}\n\nOn {today}: {self.tests} tests of these promises passed and none failed."
 
+    def fault_table(self, names: Mapping[str, str], today: str) -> str:
+        """The section of faults; `names` has what the table calls each."""
+        places = [place for place in ROWS if any(tried == place for tried, _ in self.faults)]
+        head = ["", *(ROWS[place] for place in places)]
+        lines = [head, ["---", *("--:" for _ in places)]]
+        for fault, name in names.items():
+            cells = [_figures(self.faults.get((place, fault))) for place in places]
+            lines.append([name, *cells])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\nOn {today}."
+
+
+def _figures(found: Mapping[str, Any] | None) -> str:
+    """One cell of the table of faults."""
+    if found is None:
+        return NO
+    not_ready = NO if found["not_ready"] is None else f"{found['not_ready']:.1f}"
+    lost = f"; {found['lost']} lost" if found["lost"] else ""
+    return f"{found['refused']} of {found['requests']}; {found['seconds']:.1f} s; {not_ready}{lost}"
+
 
 def digest(section: str) -> str:
     """What the closing marker has, so that a change by hand is noticed."""
     return sha256(section.encode()).hexdigest()[:16]
 
 
-def write(path: Path, section: str) -> None:
+def write(path: Path, section: str, begin: str = BEGIN) -> None:
     """Put the section between the markers. Raises ValueError when the file has none."""
-    text = path.read_text()
-    if not SECTION.search(text):
+    text, pattern = path.read_text(), section_after(begin)
+    if not pattern.search(text):
         raise ValueError(f"{path} has no place for the table.")
-    whole = f"{BEGIN}\n{section}\n{END.format(digest=digest(section))}"
-    path.write_text(SECTION.sub(lambda _: whole, text))
+    whole = f"{begin}\n{section}\n{END.format(digest=digest(section))}"
+    path.write_text(pattern.sub(lambda _: whole, text))
 
 
 def cells_of(item: pytest.Item) -> Iterator[Cell]:
@@ -202,4 +235,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         print("\nThe table was not written, since not every test passed.")
         return
     today = datetime.now(UTC).date().isoformat()
-    write(Path(config.option.write_table), config.stash[_EVIDENCE].table(today))
+    path, evidence = Path(config.option.write_table), config.stash[_EVIDENCE]
+    write(path, evidence.table(today))
+    if evidence.faults:
+        write(path, evidence.fault_table(FAULTS, today), BEGIN_FAULTS)

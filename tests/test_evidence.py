@@ -13,6 +13,7 @@ from .evidence import (
     CANNOT,
     COLLECTED,
     END,
+    FAULTS_SECTION,
     NO,
     NOT_RUN,
     PROMISES,
@@ -22,6 +23,7 @@ from .evidence import (
     Evidence,
     digest,
 )
+from .fault_matrix.names import FAULTS
 from .needs import unmet
 from .running import ROOT
 from .stores import STORES
@@ -46,6 +48,14 @@ def section() -> str:
 
 def test_nobody_changed_it_by_hand(section: str) -> None:
     assert f"{BEGIN}\n{section}\n{END.format(digest=digest(section))}" in DOCUMENT.read_text()
+
+
+def test_nobody_changed_the_faults_by_hand() -> None:
+    found = FAULTS_SECTION.search(DOCUMENT.read_text())
+    assert found, "run `make table`"
+    assert digest(found[1]) == found[2]
+    lines = {line[0] for line in rows(found[1])[2:]}
+    assert lines == set(FAULTS.values())
 
 
 def test_it_names_every_backend_and_promise(section: str) -> None:

@@ -9,24 +9,6 @@ from tests.servers.proxy import Proxy
 
 from .places import Fault, Place
 
-FAULTS = {
-    "killed": "server killed, started again",
-    "hangs": "server hangs",
-    "read-only": "server read-only",
-    "closed": "idle connections closed by the server",
-    "swallowed": "idle connections swallowed by the network",
-    "exhausted": "pool exhausted",
-    "paused": "application paused",
-    "full": "disk or memory full",
-    "no rights": "right to write missing",
-    "no table": "table missing",
-    "moved": "name moved to a new primary",
-}
-"""Each fault, as the table names it; the last one leaves a place with another server."""
-
-RESTING = ("closed", "swallowed")
-"""Faults that happen while no request comes."""
-
 _CROWD = 120  # requests at once, for two processes with ten connections each
 
 
@@ -46,8 +28,8 @@ class _Slow:
         self.proxy.delay_answers(None)
 
 
-def fault(place: Place, name: str) -> Fault | None:
-    """What begins and ends a fault; None where the backend cannot have it, or it was not tried."""
+def fault(place: Place, name: str) -> Fault:
+    """What begins and ends a fault."""
     assert place.shop is not None
     common: dict[str, Fault] = {"paused": _threaded(place.shop.server.pause, place.shop.server.resume)}
     if place.server is not None:
@@ -58,7 +40,7 @@ def fault(place: Place, name: str) -> Fault | None:
         common["closed"] = _called(place.proxy.cut)
         common["swallowed"] = _called(place.proxy.swallow)
         common["exhausted"] = slow.begin, slow.end
-    return {**common, **place.own}.get(name)
+    return {**common, **place.own}[name]
 
 
 def _threaded(begin: Callable[[], None], end: Callable[[], None]) -> Fault:

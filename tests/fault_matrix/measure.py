@@ -11,7 +11,8 @@ import httpx2 as httpx
 from tests.running import Shop
 from tests.shoppers import Crowd, crowd
 
-from .faults import RESTING, fault
+from .faults import fault
+from .names import RESTING
 from .places import TIMEOUT, Place
 
 LASTS = 2.5 * TIMEOUT
@@ -57,12 +58,9 @@ class _Readiness:
         return max((at - since for at, is_ready in self.said if at >= since and not is_ready), default=0.0)
 
 
-async def measured(place: Place, name: str) -> Figures | None:
-    """The figures of a fault at a place; None where it cannot happen."""
-    found = fault(place, name)
-    if found is None:
-        return None
-    begin, end = found
+async def measured(place: Place, name: str) -> Figures:
+    """The figures of a fault at a place."""
+    begin, end = fault(place, name)
     shop = place.shop
     assert shop is not None
     keeps = place.keeps if name == "killed" else "all"

@@ -8,21 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
-from cartapp.session.stores.engine import Database
 from tests.backends import upgraded
-from tests.databases import SERVERS
 from tests.disks import FILLER, fill, held_database, held_shards, small_disk
 from tests.running import Shop, running_shop
-from tests.servers import memcached, mongodb
+from tests.servers import memcached, mongodb, pgbouncer
 from tests.servers.process import Server
 from tests.servers.proxy import Proxy
 from tests.servers.redis import AT_ONCE, RedisServer, redis_binary, running
 from tests.servers.sql import SqlServer
 from tests.servers.valkey import valkey_binary
 from tests.shoppers import Keeps
+from tests.sql_pairs import PAIRS, administer
 from tests.waiting import DEADLINE, until
 
 TIMEOUT = 1.0
@@ -223,42 +221,55 @@ _READ_ONLY = {
 _RENAMED = "ALTER TABLE {} RENAME TO {}"
 
 
-def _sql(name: str) -> Open:
+def _replicated(name: str) -> Open:
     async def prepare(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
-        server: SqlServer = request.getfixturevalue(SERVERS[name])
-        url = make_url(server.url)
-        assert url.port is not None
-        proxy = await stack.enter_async_context(Proxy(url.port))
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("upgrade")
-        settings = await asyncio.to_thread(upgraded, server.url, folder)
-        there = url.set(port=proxy.port).render_as_string(hide_password=False)
-        own: dict[str, Fault] = {}
-        if name in _READ_ONLY:
-            begin, end = _READ_ONLY[name]
-            own["read-only"] = _running(server, *begin), _running(server, *end)
-        if name != "firebird":  # which cannot rename a table
-            own["no table"] = (
-                _running(server, _RENAMED.format("cart_session", "cart_session_away")),
-                _running(server, _RENAMED.format("cart_session_away", "cart_session")),
-            )
-        return Place(f"database-{name}", {**settings, "DATABASE_URL": there}, server.server, proxy, own=own)
+        servers = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, servers.close)
+        pair = await asyncio.to_thread(lambda: servers.enter_context(PAIRS[name]()))
+        place = await _sql(name, pair.primary, request, stack)
+        proxy, (begin, end) = place.proxy, _READ_ONLY[name]
+        assert proxy is not None
+        place.own["read-only"] = _running(pair.primary, *begin), _running(pair.primary, *end)
+        place.own["no table"] = (
+            _running(pair.primary, _RENAMED.format("cart_session", "cart_session_away")),
+            _running(pair.primary, _RENAMED.format("cart_session_away", "cart_session")),
+        )
+        place.own["moved"] = pair.demote_primary, lambda: pair.move(proxy)
+        if name == "postgresql":
+            pooler = await asyncio.to_thread(lambda: servers.enter_context(pgbouncer.running(pair.primary)))
+            place.own["pooler"] = _leading(proxy, pooler), _leading(proxy, pair.primary)
+        return place
 
     return prepare
 
 
-def _running(server: SqlServer, *statements: str) -> Step:
-    url = server.url.replace("//cart:", "//admin:") if server.url.startswith("mariadb") else server.url
+async def _firebird(request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    return await _sql("firebird", request.getfixturevalue("firebird_server"), request, stack)
 
-    def run(connection: Connection) -> None:
-        for statement in statements:  # the connection commits each
-            connection.execute(text(statement))
+
+async def _sql(name: str, server: SqlServer, request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+    url = make_url(server.url)
+    assert url.port is not None
+    proxy = await stack.enter_async_context(Proxy(url.port))
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("upgrade")
+    settings = await asyncio.to_thread(upgraded, server.url, folder)
+    there = url.set(port=proxy.port).render_as_string(hide_password=False)
+    return Place(f"database-{name}", {**settings, "DATABASE_URL": there}, server.server, proxy)
+
+
+def _leading(proxy: Proxy, server: SqlServer) -> Step:
+    """Lead the shop to this server; connections to the other one end."""
 
     async def step() -> None:
-        database = Database(url, timeout=DEADLINE)
-        try:
-            await database.read(run)
-        finally:
-            await database.close()
+        proxy.redirect(make_url(server.url).port or 0)
+        proxy.cut()
+
+    return step
+
+
+def _running(server: SqlServer, *statements: str) -> Step:
+    async def step() -> None:
+        await asyncio.to_thread(administer, server, *statements)
 
     return step
 
@@ -274,5 +285,7 @@ PLACES: dict[str, Open] = {
     "valkey": _redis(valkey_binary),
     "memcached": _memcached,
     "mongodb": _mongodb,
-    **{f"database-{name}": _sql(name) for name in SERVERS},
+    "database-postgresql": _replicated("postgresql"),
+    "database-mariadb": _replicated("mariadb"),
+    "database-firebird": _firebird,
 }
