@@ -66,6 +66,7 @@ soak: .venv/dev.stamp ## the long tests
 
 table: .venv/dev.stamp ## run the tests of every promise, and write the table of docs/backends.md
 	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md
+	$(PYTEST) --write-faults=docs/backends.md
 
 bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -180,6 +180,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="run all tests of promises and write the table of backends into this file",
     )
+    parser.addoption(
+        "--write-faults", metavar="FILE", help="run the fault matrix and write its table into this file"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -203,9 +206,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.option.write_table:
+    option = config.option
+    if not option.write_table and not option.write_faults:
         return
-    chosen = [item for item in items if item.get_closest_marker("promise")]
+    is_fault = [item.path.name == "test_fault_matrix.py" for item in items]
+    chosen = [
+        item
+        for item, fault in zip(items, is_fault, strict=True)
+        if item.get_closest_marker("promise") and fault == bool(option.write_faults)
+    ]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
 
@@ -229,13 +238,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
-    if not config.option.write_table or hasattr(config, "workerinput"):
+    option, evidence = config.option, config.stash[_EVIDENCE]
+    if not (option.write_table or option.write_faults) or hasattr(config, "workerinput"):
         return
     if exitstatus != pytest.ExitCode.OK:
         print("\nThe table was not written, since not every test passed.")
         return
     today = datetime.now(UTC).date().isoformat()
-    path, evidence = Path(config.option.write_table), config.stash[_EVIDENCE]
-    write(path, evidence.table(today))
-    if evidence.faults:
-        write(path, evidence.fault_table(FAULTS, today), BEGIN_FAULTS)
+    if option.write_table:
+        write(Path(option.write_table), evidence.table(today))
+    if option.write_faults:
+        write(Path(option.write_faults), evidence.fault_table(FAULTS, today), BEGIN_FAULTS)
