@@ -133,6 +133,16 @@ async def test_a_subfolder_may_be_removed_while_the_store_runs(
     assert await store.load(stored.key) == stored
 
 
+async def test_b8_a_folder_that_goes_before_the_first_use_is_an_outage(folder: Path, stored: Record) -> None:
+    """A store in another process has used it."""
+    store = FileStore(folder)
+    folder.rename(folder.with_name("away"))
+    for call in (store.ping(), store.create(stored), store.load(stored.key)):
+        with pytest.raises(StoreUnavailable, match="it is gone"):
+            await call
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("in_its_place", [None, "folder", "file"])
 async def test_b8_a_folder_that_is_gone_is_an_outage(
     store: FileStore, folder: Path, stored: Record, in_its_place: str | None

@@ -57,6 +57,8 @@ class FileStore:
         self._pace = Pace()
         self._checked_until = 0.0  # on the monotonic clock
         self._identity: tuple[int, int] | None = None  # of the folder that is used
+        with suppress(OSError):  # a process that is not used before the folder goes must know it too
+            self._check_base()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
 
     # -- the contract -------------------------------------------------------------------------------------
