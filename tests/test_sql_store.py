@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, select, update
 
-from cartapp.session.errors import UnsupportedValue
+from cartapp.session.errors import StoreUnavailable, UnsupportedValue
 from cartapp.session.record import now
 from cartapp.session.stores.engine import Database
 from cartapp.session.stores.sql import TABLE, SqlStore
@@ -52,6 +52,24 @@ async def test_ten_processes_that_start_at_once_make_one_table(url: str) -> None
     store = SqlStore(Database(url, timeout=PATIENCE))
     assert len([found async for found in store.scan()]) == 10
     await store.close()
+
+
+async def test_b5_a_table_that_goes_under_a_store_is_an_outage(
+    store: SqlStore, database: Database, clock: ManualClock
+) -> None:
+    """Its sessions may be somewhere else: an empty table in its place would end them all."""
+    record = make_record(clock.now)
+    await store.create(record)
+    await database.close()  # Firebird does not drop what a connection has used
+    await database.run(TABLE.drop)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await store.load(record.key)
+    with pytest.raises(StoreUnavailable, match="cart_session is gone; put it back"):
+        await store.create(record)
+    other = SqlStore(database, clock=clock)
+    assert await other.load(record.key) is None  # it has made one
+    assert await store.create(record) == 1
 
 
 async def test_a_table_that_was_dropped_is_made_again(

@@ -70,6 +70,7 @@ TABLE: Final = Table(
 
 _BATCH = 500  # rows that one step of listing reads, or one transaction of purging removes
 _LONGEST_NAME = 255
+_PUT_BACK = "put it back, or restart the application to begin with an empty one"
 
 _LIVE = TABLE.c.expires > bindparam("at")
 _KEY = TABLE.c.skey == bindparam("seen_key")
@@ -118,6 +119,7 @@ class SqlStore:
         self.sweep_lock = database.dialect.sweep_lock
         self._clock = clock
         self._made = False  # the table, as far as this process knows
+        self._was_made = False  # whether this process has seen it
         self._making = asyncio.Lock()
 
     async def create(self, record: Record) -> Version | None:
@@ -228,14 +230,16 @@ class SqlStore:
         try:
             return await operation(*args, **named)
         except StoreUnavailable:
-            self._made = False  # perhaps it is another database now, or somebody has dropped it
+            self._made = False  # perhaps it is another database now, or the table was dropped
             raise
 
     async def _make_table(self) -> None:
         async with self._making:
             if not self._made and not await self._database.read(_has_table):
+                if self._was_made:  # its sessions are somewhere else, and not absent
+                    raise StoreUnavailable(f"The table {TABLE.name} is gone; {_PUT_BACK}.")
                 await self._database.run(_create_table, locked=True)
-            self._made = True
+            self._made = self._was_made = True
 
 
 def table_sql(url: str) -> str:
