@@ -8,8 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
-import pytest
-
+from .needs import unmet
 from .servers.process import temporary_folder
 
 FILLER = "filler"
@@ -25,7 +24,7 @@ def small_disk() -> Iterator[Path]:
     with temporary_folder() as folder:
         command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=0700", "cart-test", str(folder)]
         if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-            pytest.skip("A small disk cannot be mounted: the tests must run as root on Linux")
+            unmet("mount", "A small disk cannot be mounted: the tests must run as root on Linux")
         try:
             yield folder
         finally:

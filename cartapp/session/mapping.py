@@ -117,8 +117,11 @@ class RecordingDict(dict[str, Any]):
             self._tracked[key] = held
 
     def _refuse(self, held: Held, error: UnsupportedValue) -> None:
-        """Remember an error for the tasks that may have put what cannot be stored into a list or dict."""
-        raise NotImplementedError
+        """Remember an error for the tasks that may have put what cannot be stored into a list or dict.
+
+        A mapping without tasks raises it; `Session` keeps it for each task.
+        """
+        raise error
 
     def _rebase(self, committed: bytes, raws: codec.Raws | None = None) -> None:
         """Show a committed state, with what was recorded and is not committed yet on top.

@@ -186,22 +186,21 @@ def _called(call: Callable[[], object]) -> Step:
 # -- memcached and MongoDB ----------------------------------------------------------------------------------
 
 
-async def _memcached(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
-    servers = ExitStack()
-    stack.push_async_callback(asyncio.to_thread, servers.close)
-    server = servers.enter_context(memcached.running())
-    proxy = await stack.enter_async_context(Proxy(server.port))
-    settings = {"CART_SESSION_URL": f"memcached://127.0.0.1:{proxy.port}"}
-    return Place("memcached", settings, server.server, proxy, "nothing")
+OnPort = memcached.MemcachedServer | mongodb.MongoServer
 
 
-async def _mongodb(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
-    servers = ExitStack()
-    stack.push_async_callback(asyncio.to_thread, servers.close)
-    server = servers.enter_context(mongodb.running())
-    proxy = await stack.enter_async_context(Proxy(server.port))
-    settings = {"CART_SESSION_URL": f"mongodb://127.0.0.1:{proxy.port}/cart"}
-    return Place("mongodb", settings, server.server, proxy)
+def _alone(
+    name: str, start: Callable[[], AbstractContextManager[OnPort]], path: str = "", keeps: Keeps = "all"
+) -> Open:
+    async def prepare(_request: pytest.FixtureRequest, stack: AsyncExitStack) -> Place:
+        servers = ExitStack()
+        stack.push_async_callback(asyncio.to_thread, servers.close)
+        server = servers.enter_context(start())
+        proxy = await stack.enter_async_context(Proxy(server.port))
+        settings = {"CART_SESSION_URL": f"{name}://127.0.0.1:{proxy.port}{path}"}
+        return Place(name, settings, server.server, proxy, keeps)
+
+    return prepare
 
 
 # -- SQL ----------------------------------------------------------------------------------------------------
@@ -283,8 +282,8 @@ PLACES: dict[str, Open] = {
     "database-sqlite": _sqlite,
     "redis": _redis(redis_binary),
     "valkey": _redis(valkey_binary),
-    "memcached": _memcached,
-    "mongodb": _mongodb,
+    "memcached": _alone("memcached", memcached.running, keeps="nothing"),
+    "mongodb": _alone("mongodb", mongodb.running, "/cart"),
     "database-postgresql": _replicated("postgresql"),
     "database-mariadb": _replicated("mariadb"),
     "database-firebird": _firebird,
