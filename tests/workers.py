@@ -77,10 +77,10 @@ def one_operation(folder: Path, operation: str, record: Record, now: int, ready:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     runner = asyncio.Runner()
     runner.get_loop()
+    store = FileStore(folder, clock=lambda: now)  # which looks at its folder
+    store._pace.slow_until = math.inf  # the same steps, but in the store's thread
     ready.send("ready")
     signal.sigwait({signal.SIGUSR1})
-    store = FileStore(folder, clock=lambda: now)
-    store._pace.slow_until = math.inf  # the same steps, but in the store's thread
     try:
         runner.run(_operate(store, operation, record))
     except StoreUnavailable:
