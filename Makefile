@@ -1,23 +1,31 @@
-# `make` alone lists the targets. Needs only make and Python 3.11 or newer.
+# `make` lists the targets. Requires only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-quick lint format messages table bench soak screenshots lock audit clean
+.PHONY: help run setup docs test test-quick lint format compat compat-lowest compat-newest soak table bench messages \
+	screenshots cli bench-scale lock audit wheels clean
 
-# python3 where it will do, otherwise the newest other one that answers.
+# python3 if it is new enough, else the newest interpreter found.
 SUITABLE = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p $(SUITABLE) && echo $$p && break; done)
 
-# For a peer of the benchmark: a Python that is new enough for it, those of pyenv among them.
+# A newer Python for one peer of the benchmark; also looks into pyenv.
 NEWER = -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1
 NEWER_PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 ~/.pyenv/versions/3.*/bin/python3; do \
 	$$p $(NEWER) && echo $$p && break; done)
 
+# Some images disable byte code: each of the servers that the tests start would then compile the application again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
+QUICK_TESTS = $(PYTEST) --quick -n 2 --dist loadfile --max-worker-restart=0
 
-# A set of locked packages, then the project itself, which needs no download any more.
+UV := .venv/uv/bin/uv
+RESOLVE = $(UV) pip compile pyproject.toml --python $(BIN)/python --all-extras --no-header --no-annotate --quiet --upgrade
+
+# Install a lock file, then the project itself without any download.
 define install
 @echo "Installing the packages of $(1) into .venv"
 @$(PIP) install --require-hashes -r $(1)
@@ -25,80 +33,124 @@ define install
 @touch $@
 endef
 
-help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '%-20s%s\n' "$$target" "$$text"; done
+# Install a resolved set of packages and the project into an environment of its own, and run the quick tests there.
+define quick_tests_with
+@$(BIN)/python -m venv $(1)
+@$(UV) pip sync --quiet --python $(1)/bin/python $(1).txt
+@$(UV) pip install --quiet --python $(1)/bin/python --no-deps --no-build-isolation --editable .
+$(QUICK_TESTS:$(BIN)/%=$(1)/bin/%)
+endef
 
-run: .venv/run.stamp ## set up what the application needs and run it
+help: # list the targets
+	@awk -F ':.*## ' '/^##@/ { printf "%s%s\n", sep, substr($$0, 5); sep = "\n" } \
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Use
+
+run: .venv/run.stamp ## set up and run the application on http://127.0.0.1:7147 (ARGS="--port 8000")
 	@$(BIN)/cart serve $(ARGS)
 
-setup: .venv/dev.stamp ## make .venv with everything for development
+##@ Check
 
-# By file in a few processes, since many tests wait for a server; then those that a busy machine would disturb.
-test: lint ## lint, types and every test but the long ones
-	$(PYTEST) -m "not soak and not alone" -n 3 --dist loadfile --max-worker-restart=0
-	$(PYTEST) -m "alone and not soak"
+setup: .venv/dev.stamp ## create .venv with everything for development
 
-test-quick: lint ## lint, types and the quick part of the tests, in less than a minute
-	$(PYTEST) --quick -n 2 --dist loadfile --max-worker-restart=0
-
-lint: .venv/dev.stamp ## ruff and mypy
+lint: .venv/dev.stamp ## run ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: .venv/dev.stamp ## let ruff format the code and mend what it can
+format: .venv/dev.stamp ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The templates and the code mark what people read; the translations stand in locales/, as .po and compiled.
-LOCALES := cartapp/web/locales
+test-quick: lint ## lint, and the quick part of the tests: under a minute, with one Redis
+	$(QUICK_TESTS)
+
+# By file in a few processes, since many tests wait for a server; then the tests that a busy machine would disturb.
+test: lint ## lint, and all tests except the soak tests; prints the ten slowest
+	$(PYTEST) -m "not soak and not alone" -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 \
+		--durations=10
+	$(PYTEST) -m "alone and not soak"
+
+soak: .venv/dev.stamp ## the soak tests (long)
+	$(PYTEST) -m soak -o timeout=0
+
+# The tools are the newest in both environments; the application and its drivers differ.
+compat: compat-lowest compat-newest ## the quick tests with the lowest and with the newest versions of all dependencies
+
+compat-lowest: .venv/uv/bin/uv
+	$(RESOLVE) --resolution lowest-direct --output-file .venv/compat-lowest-direct.txt
+	$(RESOLVE) --group dev --constraints .venv/compat-lowest-direct.txt --output-file .venv/compat-lowest.txt
+	$(call quick_tests_with,.venv/compat-lowest)
+
+compat-newest: .venv/uv/bin/uv
+	$(RESOLVE) --group dev --output-file .venv/compat-newest.txt
+	$(call quick_tests_with,.venv/compat-newest)
+
+##@ Measure
+
+bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## compare with other frameworks, into docs/performance.md (ARGS="--quick": a first look)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-scale: .venv/dev.stamp ## measure commands at a million sessions, into docs/performance.md (ARGS="--sessions 10000")
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+table: .venv/dev.stamp ## run the tests of every promise and write the tables of docs/backends.md
+	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md
+	$(PYTEST) --write-faults=docs/backends.md
+
+##@ Maintain
+
+# Templates and code mark the translatable texts; locales/ holds the translations, as .po and compiled.
+LOCALES := cartapp/web/i18n/locales
 BABEL := $(BIN)/pybabel --quiet
-messages: .venv/dev.stamp ## bring the translations up to date with the templates and the code
+messages: .venv/dev.stamp ## update the translation catalogues from templates and code
 	$(BABEL) extract --mapping pyproject.toml --add-location file --sort-by-file --project cartapp \
 		--version "" --output-file .venv/messages.pot .
 	$(BABEL) update --input-file .venv/messages.pot --output-dir $(LOCALES) --no-fuzzy-matching --ignore-obsolete \
 		--ignore-pot-creation-date --no-wrap
 	$(BABEL) compile --directory $(LOCALES)
 
-soak: .venv/dev.stamp ## the long tests
-	$(PYTEST) -m soak -o timeout=0
+docs: .venv/dev.stamp ## serve the documentation on http://127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-table: .venv/dev.stamp ## run the tests of every promise, and write the table of docs/backends.md
-	$(PYTEST) -n 2 --dist loadfile --write-table=docs/backends.md
-	$(PYTEST) --write-faults=docs/backends.md
+cli: .venv/dev.stamp ## write docs/cli.md from the help of the commands
+	$(BIN)/python -m typer cartapp.commands utils docs --name cart --output docs/cli.md
 
-bench: .venv/bench.stamp .venv/tina4/stamp benchmarks/peers/node_modules/.package-lock.json ## measure beside other frameworks, into docs/performance.md (ARGS="--quick" for a glance)
-	$(BIN)/python -m benchmarks $(ARGS)
-
-screenshots: .venv/dev.stamp ## take the pictures of docs/pages.md anew, with Chromium
+screenshots: .venv/dev.stamp ## retake the screenshots of docs/pages.md with Chromium
 	$(BIN)/python -m tests.browser.screenshots
 
-# The smaller sets are held to the versions of dev.txt, so that all of them can share one environment.
-COMPILE_ALONE = .venv/uv/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet \
+# The smaller sets use the versions of dev.txt, so that one environment can hold all of them.
+COMPILE_ALONE = $(UV) pip compile --universal --generate-hashes --no-header --no-annotate --quiet \
 	$(if $(UPGRADE),--upgrade)
 COMPILE = $(COMPILE_ALONE) pyproject.toml --python-version 3.11
-lock: .venv/bin/python ## write lock/ anew from pyproject.toml (UPGRADE=1: with the newest versions)
-	@$(BIN)/python -m venv .venv/uv && .venv/uv/bin/pip --disable-pip-version-check --quiet install uv
+lock: .venv/uv/bin/uv ## rewrite lock/ from pyproject.toml (UPGRADE=1: with the newest versions)
 	$(COMPILE) --all-extras --group dev -o lock/dev.txt
 	$(COMPILE) --group build -c lock/dev.txt -o lock/run.txt
 	$(COMPILE) --all-extras --group dev --group bench -c lock/dev.txt -o lock/bench.txt
 	$(COMPILE_ALONE) --python-version 3.12 --group tina4 -c lock/bench.txt -o lock/tina4.txt
 
-audit: .venv/bin/python ## look for known vulnerabilities in what lock/ names; needs pypi.org
+audit: .venv/bin/python ## check the packages in lock/ for known vulnerabilities; requires pypi.org
 	@$(BIN)/python -m venv .venv/audit && .venv/audit/bin/pip --disable-pip-version-check --quiet install pip-audit
 	for file in run dev bench; do .venv/audit/bin/pip-audit --disable-pip --require-hashes -r lock/$$file.txt || exit 1; done
 
-clean: ## remove what the targets above have made (data/ and .env.local stay)
+wheels: .venv/dev.stamp ## build the wheels of the application and of the library, with sdists, into dist/
+	$(BIN)/python -m hatchling build --directory $(CURDIR)/dist
+	cd packages/session && $(CURDIR)/$(BIN)/python -m hatchling build --directory $(CURDIR)/dist
+
+clean: ## remove everything that the targets created, except data/ and .env.local
 	rm -rf .venv benchmarks/peers/node_modules dist .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" && $(PYTHON) $(SUITABLE) || { \
-		echo "Python 3.11 or newer with its venv module is needed$(if $(PYTHON),; $(PYTHON) will not do)." \
+		echo "Python 3.11 or newer with the venv module is required$(if $(PYTHON),; $(PYTHON) is not suitable)." \
 			"On Debian: apt-get install python3-venv; elsewhere: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "Making .venv with $$($(PYTHON) --version)"
+	@echo "Creating .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear .venv
+
+.venv/uv/bin/uv: | .venv/bin/python
+	@$(BIN)/python -m venv .venv/uv && .venv/uv/bin/pip --disable-pip-version-check --quiet install uv
 
 .venv/run.stamp: lock/run.txt pyproject.toml | .venv/bin/python
 	$(call install,lock/run.txt)
@@ -111,17 +163,17 @@ clean: ## remove what the targets above have made (data/ and .env.local stay)
 	$(call install,lock/bench.txt)
 	@touch .venv/run.stamp .venv/dev.stamp
 
-# Two peers of the benchmark want what is not everywhere; without it they are left out, and the report says so.
+# Some peers of the benchmark require a newer Python or Node. Without it they are skipped, and the report lists them.
 .venv/tina4/stamp: lock/tina4.txt | .venv/bin/python
 	@if test -n "$(NEWER_PYTHON)"; then \
-		echo "Making .venv/tina4 with $$($(NEWER_PYTHON) --version)" && \
+		echo "Creating .venv/tina4 with $$($(NEWER_PYTHON) --version)" && \
 		$(NEWER_PYTHON) -m venv --clear .venv/tina4 && \
 		.venv/tina4/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $< && \
 		touch $@; \
-	else echo "There is no Python 3.12, which tina4-python needs (make bench NEWER_PYTHON=/path/to/python3.12)."; fi
+	else echo "tina4-python requires Python 3.12 (make bench NEWER_PYTHON=/path/to/python3.12)."; fi
 
 benchmarks/peers/node_modules/.package-lock.json: benchmarks/peers/package-lock.json
 	@if command -v npm >/dev/null; then \
-		echo "Installing the peers on Node into benchmarks/peers/node_modules" && \
+		echo "Installing the Node peers into benchmarks/peers/node_modules" && \
 		npm --prefix benchmarks/peers ci --ignore-scripts --no-audit --no-fund --loglevel error && touch $@; \
-	else echo "There is no npm, which the peers on Node need (on Debian: apt-get install npm)."; fi
+	else echo "The Node peers require npm (on Debian: apt-get install npm); it installs a Node of their own."; fi

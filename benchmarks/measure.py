@@ -1,88 +1,90 @@
-"""Measure the peers of a group by turns.
+"""Measure the peers of a group in turn.
 
-The servers of a group run at the same time; only the one that is measured has work. One round measures every
-endpoint of every peer once, peer after peer. Then those of each target are compared by themselves, one right
-after the other, so that a slow moment of the machine falls on all of them alike.
+All servers of a group run at the same time, but only one receives requests. A round measures every endpoint
+of every peer once. Each target then gets rounds of its own with only the compared peers, back to back, so
+that a slow moment of the machine affects all of them.
 """
 
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import which
 from statistics import median
 
-from . import backend, page, server, steady, visitors, wrk
-from .backend import SERVERS, Backend, binary
+import httpx2 as httpx
+
+from . import backend, page, postgresql, server, steady, visitors, wrk
+from .backend import Server
 from .page import Page
-from .processes import Meter, resident
+from .processes import OtherLoadMeter, resident
 from .registry import ENDPOINTS, GET, PUT, Peer
 from .server import Running
 from .steady import Steady
 from .targets import Match, matches
 from .visitors import Race
-from .wrk import Measured
+from .wrk import BenchmarkError, Measurement
 
 COMMON_RATE = 300
-"""Requests a second at which the latencies of all peers of a group are taken, if the slowest can hold it."""
+"""Rate in requests per second for the latencies of a group, if its slowest peer can sustain it."""
 
 SHARE = 0.6
-"""How much of its own highest rate the slowest of those compared is given."""
+"""Share of the maximum rate of the slowest compared peer at which latencies are measured."""
 
 
-STRANGERS = 0.03
-"""How much of the machine others may use; beyond that the figures are not the peers' own."""
+MAX_OTHER_LOAD = 0.03
+"""Share of the machine that other processes may use; above it the figures are invalid."""
 
 
 @dataclass
 class Result:
-    """What was found of one peer."""
+    """Figures of one peer."""
 
-    runs: dict[str, list[Measured]] = field(default_factory=dict)
-    """By endpoint: one a round."""
+    runs: dict[str, list[Measurement]] = field(default_factory=dict)
+    """By endpoint: one measurement per round."""
     steady: dict[str, Steady] = field(default_factory=dict)
-    """By endpoint: at the rate that is common to the group."""
+    """By endpoint: latencies at the common rate of the group."""
     commands: dict[str, float] = field(default_factory=dict)
-    """By endpoint: how many the Redis or Valkey server carries out for one request."""
+    """By endpoint: commands on the Redis or Valkey server per request."""
     backend_cpu: dict[str, float] = field(default_factory=dict)
-    """By endpoint: seconds of CPU of that server for one request."""
+    """By endpoint: CPU seconds of that server per request."""
     memory: int = 0
-    """Bytes that its processes have in RAM after the load."""
-    gone: int = 0
-    """Sessions that are no longer there after the load."""
+    """Resident bytes of its processes after the load."""
+    lost_sessions: int = 0
+    """Sessions missing after the load."""
     race: Race | None = None
     page: Page | None = None
 
 
 @dataclass
-class Form:
-    """How one of those compared did, right before or after the others: one of each a round."""
+class Samples:
+    """Figures of one compared peer: one measurement of each kind per round."""
 
-    runs: list[Measured] = field(default_factory=list)
-    """With all that it can do."""
+    runs: list[Measurement] = field(default_factory=list)
+    """At the maximum rate."""
     steady: list[Steady] = field(default_factory=list)
-    """At a rate that all of them can hold."""
+    """At a rate that every compared peer can sustain."""
 
 
 @dataclass
-class Found:
-    """What was found of a group."""
+class GroupResult:
+    """Figures of a group."""
 
     results: dict[str, Result]
-    """By peer's name."""
-    matches: list[tuple[Match, dict[str, Form]]]
-    """With how those who take part did, by name."""
+    """By peer name."""
+    matches: list[tuple[Match, dict[str, Samples]]]
+    """Each comparison with its samples by peer name."""
     servers: list[str]
-    """Names and versions of the servers of sessions."""
-    strangers: float
-    """How much of the machine others than the benchmark used meanwhile, between 0 and 1."""
+    """Names and versions of the session servers."""
+    other_load: float
+    """Share of the machine that other processes used during the measurement, between 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How often and how long."""
+    """Number and length of the rounds."""
 
     rounds: int
     seconds: int
@@ -91,132 +93,157 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class _Contestant:
+class _RunningPeer:
     peer: Peer
     running: Running
     requests: Mapping[str, list[bytes]]
     cookies: list[str]
-    backend: Backend | None
+    backend: Server | None
     result: Result
 
 
 def can_start(peer: Peer) -> bool:
-    """Whether everything is here that the peer needs."""
-    at_home = peer.home is None or peer.home.exists()
-    scheme = _scheme(peer)
-    return at_home and which(peer.command[0]) is not None and (scheme not in SERVERS or bool(binary(scheme)))
+    """Return whether the machine has everything the peer needs."""
+    installed = peer.home is None or peer.home.exists()
+    return installed and which(peer.command[0]) is not None and _has_server(_scheme(peer))
 
 
-def measure_quietly(group: str, peers: Sequence[Peer], plan: Plan) -> Found:
-    """As `measure`; once more when others used the machine, and then what they disturbed less."""
+_SERVERS: Mapping[str, Callable[[], AbstractContextManager[Server]]] = {
+    "redis": lambda: backend.running("redis"),
+    "valkey": lambda: backend.running("valkey"),
+    "postgresql+asyncpg": postgresql.running,
+}
+
+
+def _has_server(scheme: str) -> bool:
+    if scheme not in _SERVERS:
+        return True
+    return bool(backend.binary(scheme)) if scheme in ("redis", "valkey") else postgresql.is_installed()
+
+
+def measure_undisturbed(group: str, peers: Sequence[Peer], plan: Plan) -> GroupResult:
+    """Measure a group; repeat once if other processes used the machine, and keep the less disturbed run."""
     found = measure(group, peers, plan)
-    if found.strangers <= STRANGERS:
+    if found.other_load <= MAX_OTHER_LOAD:
         return found
-    say(f"Other processes used {found.strangers:.0%} of the machine meanwhile: {group} once more")
-    return min(found, measure(group, peers, plan), key=lambda each: each.strangers)
+    log(f"Other processes used {found.other_load:.0%} of the machine: repeating {group}")
+    return min(found, measure(group, peers, plan), key=lambda each: each.other_load)
 
 
-def measure(group: str, peers: Sequence[Peer], plan: Plan) -> Found:
-    """Everything about a group. Raises `BenchmarkError`."""
+def measure(group: str, peers: Sequence[Peer], plan: Plan) -> GroupResult:
+    """Measure everything about a group, except peers that do not start. Raises `BenchmarkError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        backends = {
-            scheme: stack.enter_context(backend.running(scheme))
-            for scheme in sorted(SERVERS & {_scheme(peer) for peer in peers})
+        backends: dict[str, Server] = {
+            scheme: stack.enter_context(_SERVERS[scheme]())
+            for scheme in sorted(_SERVERS.keys() & {_scheme(peer) for peer in peers})
         }
-        contestants = {
-            peer.name: stack.enter_context(_started(peer, folder, number, backends.get(_scheme(peer))))
-            for number, peer in enumerate(peers)
-        }
-        meter = Meter()
+        running_peers: dict[str, _RunningPeer] = {}
+        for number, peer in enumerate(peers):
+            server_of_peer = backends.get(_scheme(peer))
+            try:
+                running = stack.enter_context(_started(peer, folder, number, server_of_peer))
+            except (BenchmarkError, httpx.HTTPError) as error:  # the others are worth measuring
+                log(f"Left out: {peer.name}: {error}")
+            else:
+                running_peers[peer.name] = running
+        meter = OtherLoadMeter()
         for number in range(1, plan.rounds + 1):
-            _round(list(contestants.values()), f"{number}/{plan.rounds}", plan.seconds, folder)
-        _at_common_rate(list(contestants.values()), plan)
-        runs = {name: each.result.runs for name, each in contestants.items()}
-        compared = [(match, _compare(match, contestants, plan, folder)) for match in matches(group, runs)]
-        strangers = meter.share()
-        for each in contestants.values():
-            _afterwards(each)
-        results = {name: each.result for name, each in contestants.items()}
-        return Found(results, compared, [each.version() for each in backends.values()], strangers)
+            _round(list(running_peers.values()), f"{number}/{plan.rounds}", plan.seconds, folder)
+        _measure_at_common_rate(list(running_peers.values()), plan)
+        runs = {name: each.result.runs for name, each in running_peers.items()}
+        comparisons = _compare_all(matches(group, runs), running_peers, plan, folder)
+        other_load = meter.share()
+        for each in running_peers.values():
+            _measure_after_load(each)
+        results = {name: each.result for name, each in running_peers.items()}
+        return GroupResult(results, comparisons, [each.version() for each in backends.values()], other_load)
 
 
-def _round(contestants: Sequence[_Contestant], label: str, seconds: int, folder: Path) -> None:
+def _round(running_peers: Sequence[_RunningPeer], label: str, seconds: int, folder: Path) -> None:
     for endpoint in ENDPOINTS:
-        for each in contestants:
+        for each in running_peers:
             if endpoint not in each.peer.endpoints:
                 continue
-            before = each.backend.used() if each.backend else (0, 0.0)
+            before = each.backend.used() if each.backend else None
             run = wrk.run(each.running.address, each.requests[endpoint], seconds, folder)
             each.result.runs.setdefault(endpoint, []).append(run)
-            if each.backend:
-                after = each.backend.used()
+            after = each.backend.used() if each.backend else None
+            if before and after:
                 each.result.commands[endpoint] = (after[0] - before[0]) / run.count
                 each.result.backend_cpu[endpoint] = (after[1] - before[1]) / run.count
-            say(f"{label}  {endpoint:<16} {each.peer.name:<52} {run.rate:8,.0f}/s")
+            log(f"{label}  {endpoint:<16} {each.peer.name:<52} {run.rate:8,.0f}/s")
 
 
-def _at_common_rate(contestants: Sequence[_Contestant], plan: Plan) -> None:
-    with_sessions = [each for each in contestants if each.peer.endpoints == ENDPOINTS]
+def _measure_at_common_rate(running_peers: Sequence[_RunningPeer], plan: Plan) -> None:
+    with_sessions = [each for each in running_peers if each.peer.endpoints == ENDPOINTS]
     for endpoint in (GET, PUT) if with_sessions else ():
-        bearable = min(_bearable(each, endpoint) for each in with_sessions)
-        wanted = min(COMMON_RATE, bearable)
+        sustainable = min(_sustainable_rate(each, endpoint) for each in with_sessions)
+        rate = min(COMMON_RATE, sustainable)
         for each in with_sessions:
-            each.result.steady[endpoint] = _steady(each, endpoint, wanted, plan)
+            each.result.steady[endpoint] = _steady(each, endpoint, rate, plan)
 
 
-def _compare(
-    match: Match, contestants: Mapping[str, _Contestant], plan: Plan, folder: Path
-) -> dict[str, Form]:
-    """Those of a match alone, each right after the other: the machine's speed changes within seconds."""
-    endpoint = match.endpoint
-    taking_part = [contestants[name] for name in (match.rival, *match.ours)]
-    wanted = min(_bearable(each, endpoint) for each in taking_part)
-    found = {each.peer.name: Form() for each in taking_part}
+def _compare_all(
+    found: Sequence[Match], running_peers: Mapping[str, _RunningPeer], plan: Plan, folder: Path
+) -> list[tuple[Match, dict[str, Samples]]]:
+    """Measure the compared peers of each endpoint, once for all matches."""
+    names: dict[str, dict[str, None]] = {}
+    for match in found:
+        names.setdefault(match.endpoint, {}).update(dict.fromkeys((match.rival, *match.ours)))
+    samples = {
+        endpoint: _compare(endpoint, [running_peers[name] for name in compared], plan, folder)
+        for endpoint, compared in names.items()
+    }
+    return [(match, samples[match.endpoint]) for match in found]
+
+
+def _compare(endpoint: str, compared: Sequence[_RunningPeer], plan: Plan, folder: Path) -> dict[str, Samples]:
+    """Measure peers back to back, since the speed of the machine changes within seconds."""
+    rate = min(_sustainable_rate(each, endpoint) for each in compared)
+    found = {each.peer.name: Samples() for each in compared}
     for _ in range(plan.match_rounds):
-        for each in taking_part:
+        for each in compared:
             run = wrk.run(each.running.address, each.requests[endpoint], plan.seconds, folder)
             found[each.peer.name].runs.append(run)
-        for each in taking_part:
-            found[each.peer.name].steady.append(_steady(each, endpoint, wanted, plan))
+        for each in compared:
+            found[each.peer.name].steady.append(_steady(each, endpoint, rate, plan))
     return found
 
 
-def _bearable(each: _Contestant, endpoint: str) -> int:
-    """A rate that this peer can hold for long, in tens."""
+def _sustainable_rate(each: _RunningPeer, endpoint: str) -> int:
+    """Return a rate that the peer can sustain, in multiples of ten."""
     return max(10, int(median(run.rate for run in each.result.runs[endpoint]) * SHARE) // 10 * 10)
 
 
-def _steady(each: _Contestant, endpoint: str, wanted: int, plan: Plan) -> Steady:
-    run = steady.run(each.running.address, each.requests[endpoint], wanted, plan.steady_seconds)
-    say(f"at {wanted}/s  {endpoint:<16} {each.peer.name:<52} p50 {run.p50:6.1f} ms  p99 {run.p99:6.1f} ms")
+def _steady(each: _RunningPeer, endpoint: str, rate: int, plan: Plan) -> Steady:
+    run = steady.run(each.running.address, each.requests[endpoint], rate, plan.steady_seconds)
+    log(f"at {rate}/s  {endpoint:<16} {each.peer.name:<52} p50 {run.p50:6.1f} ms  p99 {run.p99:6.1f} ms")
     return run
 
 
-def _afterwards(each: _Contestant) -> None:
+def _measure_after_load(each: _RunningPeer) -> None:
     each.result.memory = resident(each.running.process)
     if each.peer.endpoints == ENDPOINTS:
-        each.result.gone = visitors.gone(each.running.address, each.cookies)
+        each.result.lost_sessions = visitors.count_lost_sessions(each.running.address, each.cookies)
         each.result.race = visitors.race(each.running.address)
     if each.peer.page:
-        each.result.page = page.visit(each.running.address)
+        each.result.page = page.measure(each.running.address)
 
 
 @contextmanager
-def _started(peer: Peer, folder: Path, number: int, store: Backend | None) -> Iterator[_Contestant]:
-    place = folder / str(number)
-    sessions = (
-        f"{peer.sessions}127.0.0.1:{store.port}/{number}" if store else peer.sessions.format(folder=place)
-    )
-    with server.started(peer, place, sessions) as running:
+def _started(peer: Peer, folder: Path, number: int, store: Server | None) -> Iterator[_RunningPeer]:
+    home = folder / str(number)
+    sessions = store.url(peer.sessions, number) if store else peer.sessions.format(folder=home)
+    with server.started(peer, home, sessions) as running:
         cookies = visitors.prepare(peer, running.address)
         requests = visitors.requests(peer, cookies)
-        yield _Contestant(peer, running, requests, cookies, store, Result())
+        yield _RunningPeer(peer, running, requests, cookies, store, Result())
 
 
 def _scheme(peer: Peer) -> str:
     return peer.sessions.partition(":")[0]
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

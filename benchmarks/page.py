@@ -1,4 +1,4 @@
-"""The start page of the shop: how soon its first byte comes, and how heavy it is."""
+"""The start page of the shop: time to first byte and size."""
 
 import http.client
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ TIMES = 100
 
 @dataclass(frozen=True)
 class Page:
-    """What a browser's first visit costs."""
+    """Cost of a first visit."""
 
     first_byte: float
-    """Milliseconds, the median of many visits."""
+    """Median time to first byte in milliseconds."""
     parts: dict[str, int]
-    """Bytes as sent, of the page and of all that it loads but pictures."""
+    """Bytes on the wire by path: the page and everything it loads except images."""
 
     @property
     def size(self) -> int:
@@ -27,7 +27,7 @@ class Page:
 
 
 class _Links(HTMLParser):
-    """The stylesheets and scripts that a page loads."""
+    """Collect the stylesheets and scripts of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,18 +42,18 @@ class _Links(HTMLParser):
 
 
 def links(text: str) -> list[str]:
-    """What a browser loads for a page, pictures left out; each once."""
+    """Return the URLs that a page loads, without images and duplicates."""
     parser = _Links()
     parser.feed(text)
     return list(dict.fromkeys(parser.found))
 
 
-def visit(address: str) -> Page:
-    """Visit the page as one new visitor after the other. Raises `BenchmarkError` when it is not there."""
+def measure(address: str) -> Page:
+    """Request the page as new visitors, one after another. Raises `BenchmarkError` unless 200."""
     place = urlsplit(address)
     client = http.client.HTTPConnection(str(place.hostname), place.port, timeout=10)
     try:
-        taken = [_first_byte(client) for _ in range(TIMES)]
+        times = [_first_byte(client) for _ in range(TIMES)]
         body = _get(client, "/")
         parts = {"/": len(body)}
         for link in links(body.decode()):
@@ -61,22 +61,22 @@ def visit(address: str) -> Page:
             parts[path.path] = len(_get(client, link))
     finally:
         client.close()
-    return Page(median(taken) * 1000, parts)
+    return Page(median(times) * 1000, parts)
 
 
 def _first_byte(client: http.client.HTTPConnection) -> float:
     begin = perf_counter()
     client.request("GET", "/")
-    answer = client.getresponse()
-    taken = perf_counter() - begin
-    answer.read()
-    return taken
+    response = client.getresponse()
+    elapsed = perf_counter() - begin
+    response.read()
+    return elapsed
 
 
 def _get(client: http.client.HTTPConnection, path: str) -> bytes:
     client.request("GET", path)
-    answer = client.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise BenchmarkError(f"The start page's {path} is answered with {answer.status}.")
+    response = client.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise BenchmarkError(f"GET {path} of the start page: status {response.status}")
     return body

@@ -1,4 +1,4 @@
-"""Who is measured. A new peer is one file in peers/ and one line here."""
+"""The peers. A new peer is one file in peers/ and one entry here."""
 
 import secrets
 import sys
@@ -17,32 +17,33 @@ ENDPOINTS = (PING, GET, PUT, VISIT)
 
 @dataclass(frozen=True)
 class Peer:
-    """A server that can be started."""
+    """A server to measure."""
 
     name: str
     command: tuple[str, ...]
-    """With `{port}` where the port belongs. It runs in an empty folder of its own."""
+    """Command line with a `{port}` placeholder. It runs in an empty folder of its own."""
     packages: tuple[str, ...]
-    """Whose versions the report names."""
+    """Packages listed with their versions in the report."""
     sessions: str = ""
-    """The URL of its sessions, which it finds in `BENCH_SESSIONS`. `{folder}` is its own folder; `redis://`
-    and `valkey://` stand for a database of its own on the benchmark's server."""
+    """URL of its session store, passed in `BENCH_SESSIONS`. `{folder}` becomes its folder; the scheme of a
+    server becomes the URL of a database of its own on the benchmark's server."""
     env: Mapping[str, str] = field(default_factory=dict)
     ping: str = "/ping"
     endpoints: tuple[str, ...] = ENDPOINTS
     page: bool = False
-    """Whether its start page is looked at."""
+    """Whether to measure its start page."""
     home: Path | None = None
-    """Where its packages are, if not among ours; without it the peer is left out."""
+    """Folder of its packages, if separate; the peer is skipped if it is missing."""
 
 
 FILES, SQLITE = "file://{folder}/sessions", "sqlite:///{folder}/sessions.db"
+POSTGRESQL = "postgresql+asyncpg://"
 
 
 def uvicorn(module: str) -> tuple[str, ...]:
-    """One of the ASGI applications in peers/, on one worker of uvicorn.
+    """Run an ASGI application of peers/ on one uvicorn worker.
 
-    With the options of `cart serve`, but for its protocol: that is a part of the shop, and not of uvicorn.
+    Options as in `cart serve`, except its protocol class, which belongs to the shop.
     """
     options = ("--no-access-log", "--log-level", "warning", "--no-server-header", "--no-proxy-headers")
     app = f"benchmarks.peers.{module}:app"
@@ -50,9 +51,9 @@ def uvicorn(module: str) -> tuple[str, ...]:
 
 
 def gunicorn(module: str) -> tuple[str, ...]:
-    """One of the WSGI applications in peers/, on one worker of gunicorn with eight threads.
+    """Run a WSGI application of peers/ on one gunicorn worker with eight threads.
 
-    Its manual advises two to four; eight are faster here, and more are hardly faster and less even.
+    Its manual recommends two to four. Eight are faster here; more add little and vary more.
     """
     options = ("--workers", "1", "--threads", "8", "--log-level", "warning")
     return (
@@ -62,7 +63,7 @@ def gunicorn(module: str) -> tuple[str, ...]:
 
 
 def ours(name: str, backend: str, sessions: str) -> Peer:
-    """The whole application, as users run it."""
+    """The complete shop as users run it."""
     env = {
         "CART_ENV": "production",
         "CART_SECRET_KEY": secrets.token_urlsafe(32),
@@ -75,9 +76,16 @@ def ours(name: str, backend: str, sessions: str) -> Peer:
 
 
 def layer(name: str, sessions: str) -> Peer:
-    """The small FastAPI application of the peers, on our layer."""
+    """The small FastAPI application of the peers with `cartapp.session`."""
     command = uvicorn("fastapi_cartapp_session")
     return Peer(f"FastAPI + cartapp.session, {name}", command, ("cartapp", "fastapi"), sessions)
+
+
+def by_hand(driver: str, name: str, sessions: str, framework: str = "FastAPI") -> Peer:
+    """The same application with a driver and no session layer: it shows what the layer costs."""
+    command = uvicorn(f"{framework.lower()}_by_hand")
+    packages = {"redis-py": ("redis",), "asyncpg": ("asyncpg",)}.get(driver, ())
+    return Peer(f"{framework} + {driver} by hand, {name}", command, packages, sessions)
 
 
 def litestar(name: str, sessions: str) -> Peer:
@@ -94,14 +102,20 @@ def django(name: str, sessions: str) -> Peer:
 
 
 def tina4(name: str, sessions: str) -> Peer:
-    """On a Python of its own, since it needs a newer one than we do; otherwise as the others on uvicorn."""
+    """Like the other uvicorn peers, but in its own environment: it requires a newer Python than cartapp."""
     command = (str(TINA4 / "bin" / "python"), *uvicorn("tina4_sessions")[1:])
     env = {"TINA4_SECRET": secrets.token_urlsafe(32), "TINA4_LOG_LEVEL": "ERROR"}
     return Peer(f"tina4-python, {name}", command, ("tina4-python",), sessions, env, home=TINA4)
 
 
+def node_program() -> str:
+    """Return the Node of the peers' lock, a long-term support version; else that of the machine."""
+    locked = sorted(NODE_MODULES.glob("node-*/bin/node"))
+    return str(locked[0]) if locked else "node"
+
+
 def node(name: str, module: str, packages: tuple[str, ...], sessions: str) -> Peer:
-    command = ("node", str(PEERS / f"{module}.js"), "{port}")
+    command = (node_program(), str(PEERS / f"{module}.js"), "{port}")
     return Peer(name, command, packages, sessions, home=NODE_MODULES)
 
 
@@ -113,6 +127,8 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
         ours("redis", "redis", "redis://"),
         ours("valkey", "valkey", "valkey://"),
         layer("redis", "redis://"),
+        by_hand("redis-py", "redis", "redis://"),
+        by_hand("redis-py", "redis", "redis://", framework="Starlette"),
         Peer("FastAPI + starsessions, redis", uvicorn("fastapi_starsessions"), ("starsessions",), "redis://"),
         litestar("redis", "redis://"),
         flask("redis", "redis://"),
@@ -126,6 +142,7 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
     "files": (
         ours("file", "file", FILES),
         layer("file", FILES),
+        by_hand("json", "files", FILES),
         litestar("files", FILES),
         flask("files", FILES),
         django("files", FILES),
@@ -152,7 +169,13 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
     "SQLite": (
         ours("SQLite", "database", ""),
         layer("SQLite", SQLITE),
+        by_hand("sqlite3", "SQLite", SQLITE),
         django("SQLite", SQLITE),
+    ),
+    "PostgreSQL": (
+        ours("PostgreSQL", "database", POSTGRESQL),
+        layer("PostgreSQL", POSTGRESQL),
+        by_hand("asyncpg", "PostgreSQL", POSTGRESQL),
     ),
     "memory": (
         ours("memory", "memory", ""),
@@ -165,4 +188,4 @@ GROUPS: Mapping[str, tuple[Peer, ...]] = {
         Peer("a bare ASGI function", uvicorn("bare_asgi"), ("uvicorn",), endpoints=(PING, GET)),
     ),
 }
-"""Those of one group run at the same time and take turns, so that their figures can be compared."""
+"""Peers by group. Those of a group run at the same time and are measured in turn, for comparable figures."""

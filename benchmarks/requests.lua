@@ -1,4 +1,4 @@
--- For wrk: sends the requests of one file, which `\0` separates, round and round, and prints figures for wrk.py.
+-- wrk script: send the requests of a file, separated by NUL bytes, in a loop, and print the figures for wrk.py.
 local requests, turn = {}, 0
 
 function init(args)

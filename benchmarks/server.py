@@ -1,4 +1,4 @@
-"""One peer's server: started in a folder of its own on its own core, stopped at the end."""
+"""Run the server of one peer in its own folder, mostly on a core of its own."""
 
 import os
 import subprocess
@@ -17,15 +17,15 @@ from .wrk import BenchmarkError
 
 @dataclass(frozen=True)
 class Running:
-    """A peer that answers."""
+    """A peer that accepts requests."""
 
     address: str
     process: int
 
 
 @contextmanager
-def started(peer: Peer, folder: Path, sessions: str) -> Iterator[Running]:
-    """The peer's server, with its sessions at this URL. Raises `BenchmarkError` when it does not answer."""
+def started(peer: Peer, folder: Path, sessions: str, *, pinned: bool = True) -> Iterator[Running]:
+    """Start a peer with its session store at this URL. Raises `BenchmarkError` if it does not start."""
     folder.mkdir()
     port = free_port()
     command = [part.format(port=port) for part in peer.command]
@@ -37,7 +37,8 @@ def started(peer: Peer, folder: Path, sessions: str) -> Iterator[Running]:
         env["CART_SESSION_URL"] = sessions
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-    pin(server.pid, core=1)
+    if pinned:
+        pin(server.pid, core=1)
     try:
         address = f"http://127.0.0.1:{port}"
         _wait(peer, address, server, folder / "log")
@@ -56,4 +57,4 @@ def _wait(peer: Peer, address: str, server: "subprocess.Popen[bytes]", log: Path
             time.sleep(0.05)
         else:
             return
-    raise BenchmarkError(f"{peer.name} does not answer: {log.read_text()}")
+    raise BenchmarkError(f"{peer.name} does not respond: {log.read_text()}")

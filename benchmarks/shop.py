@@ -1,4 +1,4 @@
-"""What every peer does: the same products, the same routes, the same JSON."""
+"""Products, cart logic and JSON shared by all peers."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ PRODUCTS: list[dict[str, Any]] = [
     {"product_id": 2, "name": "USB-C Cable", "price": 10.0},
     {"product_id": 3, "name": "Desk Lamp", "price": 24.5},
 ]
-"""A session's cart holds one of each."""
+"""The cart of each session holds one of each."""
 
 Items = list[dict[str, Any]]
-"""A cart as every peer keeps it: products with their quantities."""
+"""A cart: products with quantities."""
 
 
 def with_product(items: Items, new: dict[str, Any]) -> Items:
-    """The cart with a product more; of one that is there already, the quantity grows."""
+    """Return the cart with a product added; an existing line grows by the quantity."""
     line = _line(items, new["product_id"])
     if line is None:
         return [*items, new]
@@ -23,7 +23,7 @@ def with_product(items: Items, new: dict[str, Any]) -> Items:
 
 
 def with_quantity(items: Items, product_id: int, quantity: int) -> Items | None:
-    """The cart with so many of a product; None when that is not in it."""
+    """Return the cart with the quantity of a product set; None if it is not in the cart."""
     line = _line(items, product_id)
     if line is None:
         return None
@@ -36,7 +36,7 @@ def _line(items: Items, product_id: int) -> dict[str, Any] | None:
 
 
 def cart_json(items: Items) -> dict[str, Any]:
-    """The cart as every peer answers it."""
+    """Return the cart as JSON."""
     lines = [item | {"subtotal": round(item["price"] * item["quantity"], 2)} for item in items]
     return {
         "items": lines,
@@ -47,7 +47,7 @@ def cart_json(items: Items) -> dict[str, Any]:
 
 
 def full_cart() -> dict[str, Any]:
-    """The answer for a session as the benchmark makes it, for those peers that have no sessions."""
+    """Return the JSON of a cart with one of each product, for peers without sessions."""
     return cart_json([product | {"quantity": 1} for product in PRODUCTS])
 
 

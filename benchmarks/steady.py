@@ -1,7 +1,8 @@
-"""Load at a fixed rate, for latencies: requests are due at fixed times, however slow the answers are.
+"""Latencies under a fixed request rate.
 
-A latency counts from when the request was due, so that a server that stalls is charged for everybody who
-would have come meanwhile (what wrk leaves out, and is known as coordinated omission).
+Requests are due at fixed times, however slow the responses are, and a latency counts from the due time. A
+server that stalls is charged for every request due during the stall. wrk does not do this: its latencies
+suffer from coordinated omission.
 """
 
 import gc
@@ -18,31 +19,31 @@ from urllib.parse import urlsplit
 
 from .wrk import CONNECTIONS, BenchmarkError
 
-PATIENCE = 5.0
-"""Seconds after the last request was due; what is unanswered then has waited so long, at least."""
+DRAIN_TIMEOUT = 5.0
+"""Seconds to wait for responses after the last request was due."""
 
 
 @dataclass(frozen=True)
 class Steady:
-    """One run at a fixed rate."""
+    """Result of one run at a fixed rate."""
 
     rate: int
-    """Requests a second."""
+    """Requests per second."""
     p50: float
     p99: float
     """Milliseconds."""
     failed: int
-    """Answers other than 200, and none at all."""
+    """Responses other than 200, and missing responses."""
 
 
 class _Connection:
-    """One request at a time."""
+    """Connection with one request in flight."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._socket = socket.create_connection(address)
-        self._request, self._answer = b"", b""
-        self._again = False
+        self._request, self._response = b"", b""
+        self._resent = False
         self.due = 0.0
 
     def fileno(self) -> int:
@@ -51,42 +52,42 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def ask(self, request: bytes, due: float) -> None:
-        self.due, self._request, self._answer, self._again = due, request, b"", False
+    def send(self, request: bytes, due: float) -> None:
+        self.due, self._request, self._response, self._resent = due, request, b"", False
         self._send()
 
     @property
-    def good(self) -> bool:
-        return self._answer.startswith(b"HTTP/1.1 200 ")
+    def succeeded(self) -> bool:
+        return self._response.startswith(b"HTTP/1.1 200 ")
 
-    def answered(self) -> bool:
-        """Whether the answer is complete with what has just come."""
+    def receive(self) -> bool:
+        """Read available bytes and return whether the response is complete."""
         try:
-            came = self._socket.recv(65536)
+            data = self._socket.recv(65536)
         except ConnectionError:
-            came = b""
-        if not came:
-            self._ask_again()
-        self._answer += came
-        return complete(self._answer)
+            data = b""
+        if not data:
+            self._resend()
+        self._response += data
+        return complete(self._response)
 
-    def _ask_again(self) -> None:
-        """On a new connection: a server may close one that has been idle just when a request is sent."""
-        if self._answer or self._again:
-            raise BenchmarkError("A server hung up in the middle of a request.")
-        self._again = True
+    def _resend(self) -> None:
+        """Retry once on a new connection: a server may close an idle one while a request is on its way."""
+        if self._response or self._resent:
+            raise BenchmarkError("A server closed the connection in the middle of a request.")
+        self._resent = True
         self.close()
         self._socket = socket.create_connection(self._address)
         self._send()
 
     def _send(self) -> None:
-        with suppress(ConnectionError):  # then nothing will come, either
+        with suppress(ConnectionError):  # receive() sees it
             self._socket.sendall(self._request)
 
 
-def complete(answer: bytes) -> bool:
-    """Whether an HTTP/1.1 answer has all its body: by `Content-Length`, or the last chunk."""
-    head, found, body = answer.partition(b"\r\n\r\n")
+def complete(response: bytes) -> bool:
+    """Return whether an HTTP/1.1 response is complete, by `Content-Length` or the last chunk."""
+    head, found, body = response.partition(b"\r\n\r\n")
     if not found:
         return False
     for line in head.lower().split(b"\r\n")[1:]:
@@ -97,14 +98,14 @@ def complete(answer: bytes) -> bool:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that so large a share of them does not exceed."""
+    """Return the smallest value that is not exceeded by this share of the values."""
     return sorted(values)[ceil(len(values) * share) - 1]
 
 
 def run(url: str, requests: Sequence[bytes], rate: int, seconds: float) -> Steady:
-    """Send requests at this rate for so long. Raises `BenchmarkError` when a server hangs up."""
-    place = urlsplit(url)
-    connections = [_Connection((str(place.hostname), int(place.port or 80))) for _ in range(CONNECTIONS)]
+    """Send requests at a fixed rate. Raises `BenchmarkError` if a server closes the connection."""
+    target = urlsplit(url)
+    connections = [_Connection((str(target.hostname), int(target.port or 80))) for _ in range(CONNECTIONS)]
     gc.disable()
     try:
         latencies, failed = _run(connections, requests, rate, int(rate * seconds))
@@ -121,20 +122,20 @@ def _run(
     free, busy = deque(connections), set[_Connection]()
     begin = perf_counter()
     due = deque(begin + number / rate for number in range(count))
-    end = due[-1] + PATIENCE
+    end = due[-1] + DRAIN_TIMEOUT
     turn = cycle(requests)
     latencies: list[float] = []
     failed = 0
     while len(latencies) < count and perf_counter() < end:
         while due and free and due[0] <= perf_counter():
             connection = free.popleft()
-            connection.ask(next(turn), due.popleft())
+            connection.send(next(turn), due.popleft())
             busy.add(connection)
-        wait = max(0.0, due[0] - perf_counter()) if due and free else PATIENCE
+        wait = max(0.0, due[0] - perf_counter()) if due and free else DRAIN_TIMEOUT
         for connection in select.select(busy, (), (), wait)[0]:
-            if connection.answered():
+            if connection.receive():
                 latencies.append(perf_counter() - connection.due)
-                failed += not connection.good
+                failed += not connection.succeeded
                 busy.remove(connection)
                 free.append(connection)
     unanswered = [perf_counter() - each for each in (*due, *(connection.due for connection in busy))]

@@ -1,4 +1,4 @@
-"""The versions of what is measured."""
+"""Versions of the measured software."""
 
 import json
 import platform
@@ -8,21 +8,21 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 
 from . import wrk
-from .registry import NODE_MODULES, TINA4, Peer
+from .registry import NODE_MODULES, TINA4, Peer, node_program
 
 COMMON = ("hiredis", "httptools", "redis", "uvicorn", "uvloop")
-"""What several of the peers in Python stand on."""
+"""Packages shared by several Python peers."""
 
 
 def versions(peers: Sequence[Peer]) -> list[str]:
-    """Interpreters, packages and wrk, as `name version`."""
+    """Return interpreters, packages and wrk as `name version`."""
     homes = {peer.home for peer in peers}
     found = {name: _version(name, peer.home) for peer in peers for name in peer.packages}
     found |= {name: version(name) for name in COMMON}
     return [
         f"Python {platform.python_version()}",
-        *([f"{_said(str(TINA4 / 'bin' / 'python'))} for tina4-python"] if TINA4 in homes else []),
-        *([f"Node {_said('node').removeprefix('v')}"] if NODE_MODULES in homes else []),
+        *([f"{_version_output(str(TINA4 / 'bin' / 'python'))} for tina4-python"] if TINA4 in homes else []),
+        *([f"Node {_version_output(node_program()).removeprefix('v')}"] if NODE_MODULES in homes else []),
         *(f"{name} {found[name]}" for name in sorted(found, key=lambda name: name.lstrip("@"))),
         wrk.version(),
     ]
@@ -37,5 +37,5 @@ def _version(name: str, home: Path | None) -> str:
     return version(name)
 
 
-def _said(program: str) -> str:
+def _version_output(program: str) -> str:
     return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()

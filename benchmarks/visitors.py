@@ -1,4 +1,4 @@
-"""What happens before and after the timing: sessions are made, answers checked, what was lost is counted."""
+"""Work outside the timed load: create sessions, check responses, count lost updates."""
 
 import asyncio
 import json
@@ -15,11 +15,11 @@ from .wrk import BenchmarkError
 SESSIONS = 128
 ADDS = 200
 QUANTITIES = range(2, 10)
-"""A PUT sets another quantity than the one before, so that none can be saved by doing nothing."""
+"""Successive PUTs set different quantities, so that no write can be skipped as unchanged."""
 
 
 def prepare(peer: Peer, address: str) -> list[str]:
-    """Check the peer's answers and make its sessions; their cookies. Raises `BenchmarkError`."""
+    """Check a peer's responses, create its sessions, return their cookies. Raises `BenchmarkError`."""
     with httpx.Client(base_url=address) as client:
         _expect(peer, client.get(peer.ping), {"status": "ok"})
         if peer.endpoints != ENDPOINTS:
@@ -32,7 +32,7 @@ def prepare(peer: Peer, address: str) -> list[str]:
 
 
 def requests(peer: Peer, cookies: Sequence[str]) -> dict[str, list[bytes]]:
-    """The raw requests of each endpoint."""
+    """Return the raw requests of each endpoint."""
     bodies = [json.dumps({"quantity": quantity}).encode() for quantity in QUANTITIES]
     return {
         PING: [_raw("GET", peer.ping)],
@@ -42,17 +42,18 @@ def requests(peer: Peer, cookies: Sequence[str]) -> dict[str, list[bytes]]:
     }
 
 
-def gone(address: str, cookies: Sequence[str]) -> int:
-    """How many of the sessions have lost their cart."""
+def count_lost_sessions(address: str, cookies: Sequence[str]) -> int:
+    """Return the number of sessions without their cart."""
     with httpx.Client(base_url=address) as client:
-        answers = [client.get("/api/cart", headers={"Cookie": cookie}) for cookie in cookies]
+        responses = [client.get("/api/cart", headers={"Cookie": cookie}) for cookie in cookies]
     return sum(
-        answer.status_code != 200 or answer.json()["unique_items"] != len(PRODUCTS) for answer in answers
+        response.status_code != 200 or response.json()["unique_items"] != len(PRODUCTS)
+        for response in responses
     )
 
 
 def _new_session(client: httpx.Client) -> str:
-    """Fill a cart as a new visitor; the session's cookie."""
+    """Fill a cart as a new visitor and return the session cookie."""
     client.cookies.clear()
     for product in PRODUCTS:
         client.post("/api/cart/add", json=product | {"quantity": 1}).raise_for_status()
@@ -60,7 +61,7 @@ def _new_session(client: httpx.Client) -> str:
 
 
 def _check(peer: Peer, client: httpx.Client) -> None:
-    """The last session that was made gives the answers that all peers give."""
+    """Check that the newest session returns the JSON common to all peers."""
     items = [product | {"quantity": 1} for product in PRODUCTS]
     _expect(peer, client.get("/api/cart"), cart_json(items))
     items[0]["quantity"] = 4
@@ -70,10 +71,12 @@ def _check(peer: Peer, client: httpx.Client) -> None:
         _expect(peer, client.get("/visit-counter"), visits_json(count))
 
 
-def _expect(peer: Peer, answer: httpx.Response, expected: dict[str, Any]) -> None:
-    if answer.status_code != 200 or answer.json() != expected:
-        request = f"{answer.request.method} {answer.request.url.path}"
-        raise BenchmarkError(f"{peer.name} answers {request} with {answer.status_code} {answer.text}")
+def _expect(peer: Peer, response: httpx.Response, expected: dict[str, Any]) -> None:
+    if response.status_code != 200 or response.json() != expected:
+        request = f"{response.request.method} {response.request.url.path}"
+        raise BenchmarkError(
+            f"{peer.name}: unexpected response to {request}: {response.status_code} {response.text}"
+        )
 
 
 def _raw(method: str, path: str, cookie: str = "", body: bytes = b"") -> bytes:
@@ -85,16 +88,16 @@ def _raw(method: str, path: str, cookie: str = "", body: bytes = b"") -> bytes:
 
 @dataclass(frozen=True)
 class Race:
-    """What became of 200 parallel adds of one product to one session."""
+    """Outcome of 200 parallel adds of one product to one session."""
 
     lost: int
-    """Confirmed, and yet not in the cart."""
+    """Confirmed but missing from the cart."""
     refused: int
-    """Answered with an error, so that the visitor knows."""
+    """Rejected with an error, visibly to the client."""
 
 
 def race(address: str) -> Race:
-    """Run the race once."""
+    """Send the parallel adds and count lost and refused ones."""
     return asyncio.run(_race(address))
 
 
@@ -103,7 +106,7 @@ async def _race(address: str) -> Race:
     limits = httpx.Limits(max_connections=ADDS)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
         (await client.post("/api/cart/add", json=product)).raise_for_status()
-        answers = await asyncio.gather(*(client.post("/api/cart/add", json=product) for _ in range(ADDS)))
-        confirmed = sum(answer.status_code == 200 for answer in answers)
+        responses = await asyncio.gather(*(client.post("/api/cart/add", json=product) for _ in range(ADDS)))
+        confirmed = sum(response.status_code == 200 for response in responses)
         cart = (await client.get("/api/cart")).json()
     return Race(lost=1 + confirmed - int(cart["item_count"]), refused=ADDS - confirmed)

@@ -1,4 +1,4 @@
-"""Runs the migrations, on the connection that `cartapp.revisions` hands over or for Alembic's own command."""
+"""Run the migrations on a connection of `cartapp.database.upgrades`, or for the `alembic` command."""
 
 import asyncio
 from typing import Any
@@ -8,16 +8,17 @@ from sqlalchemy import Connection
 
 from cartapp.accounts import tables as accounts
 from cartapp.catalogue import tables as catalogue
-from cartapp.database import open_database
-from cartapp.revisions import VERSION_TABLE
-from cartapp.session.stores.dialects import dialect_of
+from cartapp.database import upgrades as upgrades  # support for Firebird
+from cartapp.database.engine import open_database
+from cartapp.database.revisions import VERSION_TABLE
+from cartapp.session.stores.sql.dialects import dialect_from_url
 from cartapp.settings import load
 
 METADATA = [accounts.METADATA, catalogue.METADATA]
 
 
 def is_own(name: str | None, kind: str, _parents: object) -> bool:
-    """Whether to compare something: no table of another application, and not that of the sessions."""
+    """Return whether a table belongs to the shop, and not to another application or the sessions."""
     return kind != "table" or any(name in metadata.tables for metadata in METADATA)
 
 
@@ -36,14 +37,14 @@ def migrate(connection: Connection | None, **options: Any) -> None:
 async def migrate_shop() -> None:
     database = open_database(load())
     try:
-        await database.run(migrate, patient=True, locked=True)
+        await database.run(migrate, unbounded=True, locked=True)
     finally:
         await database.close()
 
 
 given = context.config.attributes
 if context.is_offline_mode():
-    url = dialect_of(given.get("url") or load().database_url, timeout=1).url
+    url = dialect_from_url(given.get("url") or load().database_url, timeout=1).url
     migrate(None, url=url, literal_binds=True)
 elif "connection" in given:
     migrate(given["connection"])

@@ -8,7 +8,7 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    # Make only what is missing (see cartapp/migrating.py): not every engine undoes a migration that is killed.
+    # Create only what is missing (see cartapp.database.migrations): not every engine rolls back a killed migration.
     ${upgrades if upgrades else "pass"}
 
 

@@ -1,6 +1,7 @@
-"""Fixtures that every test may use."""
+"""Fixtures for all tests."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Generator, Iterable
 from functools import wraps
@@ -9,33 +10,41 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Cart
-from tests.surroundings import enter
+from cartapp.session.testing import ManualClock as ManualClock
+from tests.support.commands import CartCommand
+from tests.support.environment import isolate
 
 pytest_plugins = [
-    "tests.evidence",
-    "tests.explorer.summary",
-    "tests.quick",
-    "tests.servers.firebird",
-    "tests.servers.mariadb",
-    "tests.servers.memcached",
-    "tests.servers.mongodb",
-    "tests.servers.postgresql",
-    "tests.servers.redis",
-    "tests.servers.valkey",
+    "tests.support.order",
+    "tests.support.promise_table",
+    "tests.session.explorer.summary",
+    "tests.support.quick",
+    "tests.support.servers.firebird",
+    "tests.support.servers.mariadb",
+    "tests.support.servers.memcached",
+    "tests.support.servers.mongodb",
+    "tests.support.servers.postgresql",
+    "tests.support.servers.redis",
+    "tests.support.servers.valkey",
 ]
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Refuse two tests of one name: pytest-xdist takes them for one, and would run only that."""
+    """Reject duplicate test IDs: pytest-xdist would run only one of them."""
     counted = Counter(item.nodeid for item in items)
     if same := sorted(name for name, count in counted.items() if count > 1):
-        raise pytest.UsageError(f"Several tests have the name {', '.join(same)}.")
+        raise pytest.UsageError(f"Duplicate test IDs: {', '.join(same)}.")
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the test items from garbage collection: they stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """End an asynchronous test after half of what pytest-timeout allows: its fixtures can still clean up."""
+    """Time out asynchronous tests at half of pytest-timeout's limit, so that fixtures still clean up."""
     test = pyfuncitem.obj
     limit = float(pyfuncitem.config.getini("timeout")) / 2
 
@@ -61,20 +70,7 @@ ON_BOTH_LOOPS = pytest.mark.parametrize(
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     ],
 )
-"""For what depends on the order in which an event loop runs timers and reads sockets."""
-
-
-class ManualClock:
-    """A clock that stands still until a test moves it. Calling it gives milliseconds since 1970."""
-
-    def __init__(self, now: int = 1_800_000_000_000) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += round(seconds * 1000)
+"""For tests that depend on the order of timers and socket reads in an event loop."""
 
 
 @pytest.fixture
@@ -84,12 +80,12 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: empty, and without any setting in the environment."""
-    enter(tmp_path, monkeypatch)
+    """Return an empty working directory; the environment has no settings."""
+    isolate(tmp_path, monkeypatch)
     return tmp_path
 
 
 @pytest.fixture
-def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cart:
-    """The command."""
-    return Cart(monkeypatch, capsys)
+def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CartCommand:
+    """Return a runner of the `cart` command."""
+    return CartCommand(monkeypatch, capsys)

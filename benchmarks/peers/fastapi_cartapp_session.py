@@ -1,25 +1,24 @@
-"""The same small application on cartapp.session: the layer without our shop around it, on any backend."""
+"""The same small application on cartapp.session: the layer without our shop around it, on any backend.
+
+Handlers load the session by a call, as those of `fastapi_by_hand` do. `SessionDep` adds FastAPI's dependency
+solver, whichever session it provides.
+"""
 
 import os
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 
 from benchmarks.bodies import Item, Quantity
 from benchmarks.shop import Items, cart_json, visits_json, with_product, with_quantity
-from cartapp.session import Session, SessionMiddleware, open_store
-from cartapp.session.carriers import CookieCarrier
-from cartapp.session.direct import DirectRoute
-from cartapp.session.fastapi import SessionDep
-from cartapp.session.keys import KeyRing
+from cartapp.session import KeyRing, Session, SessionMiddleware, session_of
 
 SECRET = "YmVuY2htYXJrLWJlbmNobWFyay1iZW5jaG1hcmstMDE"
 
 app = FastAPI()
-app.router.route_class = DirectRoute
 if url := os.environ["BENCH_SESSIONS"]:  # empty: the same application without the layer
-    carrier = CookieCarrier(KeyRing(SECRET), "cart_session") if url == "cookie://" else None
-    app.add_middleware(SessionMiddleware, store=open_store(url), carrier=carrier, load="explicit", ttl=1800)
+    keys = KeyRing(SECRET) if url == "cookie://" else None
+    app.add_middleware(SessionMiddleware, store=url, keys=keys, load="explicit", ttl=1800)
 
 
 @app.get("/ping")
@@ -28,18 +27,22 @@ async def ping() -> JSONResponse:
 
 
 @app.get("/api/cart")
-async def show(session: SessionDep) -> JSONResponse:
+async def show(request: Request) -> JSONResponse:
+    session = await session_of(request).load()
     return JSONResponse(cart_json(session.get("cart", [])))
 
 
 @app.post("/api/cart/add")
-async def add(session: SessionDep, new: Item) -> JSONResponse:
+async def add(request: Request, new: Item) -> JSONResponse:
+    session = await session_of(request).load()
     session.modify("cart", lambda cart: with_product(cart, new.model_dump()), [])
     return await saved_cart(session)
 
 
 @app.put("/api/cart/{product_id}")
-async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> JSONResponse:
+async def set_quantity(request: Request, product_id: int, new: Quantity) -> JSONResponse:
+    session = await session_of(request).load()
+
     def change(cart: Items) -> Items:
         changed = with_quantity(cart, product_id, new.quantity)
         if changed is None:
@@ -51,7 +54,8 @@ async def set_quantity(session: SessionDep, product_id: int, new: Quantity) -> J
 
 
 @app.get("/visit-counter")
-async def visits(session: SessionDep) -> JSONResponse:
+async def visits(request: Request) -> JSONResponse:
+    session = await session_of(request).load()
     session.modify("visits", lambda count: count + 1, 0)
     await session.save()
     return JSONResponse(visits_json(session["visits"]))

@@ -1,4 +1,4 @@
-"""FastAPI with starsessions on Redis, loaded by the handlers that want the session."""
+"""FastAPI with starsessions on Redis, loaded by the handlers that need the session."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-// Fastify with @fastify/session, whose store is Redis by connect-redis.
+// Fastify with @fastify/session and a Redis store by connect-redis.
 
 import cookie from '@fastify/cookie'
 import session from '@fastify/session'

@@ -1,8 +1,7 @@
-"""Users, their passwords and log-ins, remembered devices, and limits for guessing."""
+"""Users, passwords, log-ins, remember-me tokens and the login rate limit."""
 
-from .accounts import Accounts, LoggedIn, PendingPassword
+from .accounts import Accounts, NewLogin, PendingPasswordChange
 from .administration import UserAdministration
-from .attempts import Limit, network_of
 from .errors import (
     AccountError,
     EmailTaken,
@@ -13,20 +12,21 @@ from .errors import (
     WeakPassword,
     WrongPassword,
 )
-from .logins import TOKEN_LIFE, Recognised, Token, parse_token
+from .logins import TOKEN_LIFETIME, RememberedLogin, Token, parse_token
+from .rate_limit import RateLimit, network_from_host
 from .users import User
 
 __all__ = [
-    "TOKEN_LIFE",
+    "TOKEN_LIFETIME",
     "AccountError",
     "Accounts",
     "EmailTaken",
     "InvalidCredentials",
-    "Limit",
-    "LoggedIn",
+    "NewLogin",
     "NoSuchUser",
-    "PendingPassword",
-    "Recognised",
+    "PendingPasswordChange",
+    "RateLimit",
+    "RememberedLogin",
     "Token",
     "TooBusy",
     "TooManyAttempts",
@@ -34,6 +34,6 @@ __all__ = [
     "UserAdministration",
     "WeakPassword",
     "WrongPassword",
-    "network_of",
+    "network_from_host",
     "parse_token",
 ]

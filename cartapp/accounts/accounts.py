@@ -1,8 +1,8 @@
-"""What visitors do with their accounts. Each step of it is one transaction.
+"""Account operations of visitors. Each step is one transaction.
 
-Methods that take a password may raise `TooManyAttempts` and `TooBusy`, with nothing changed. Every method may
-raise `StoreUnavailable` when the database is out of reach; whether its last transaction took effect is not
-known then. The order of these steps and those of the session: `cartapp.web.entry`.
+Methods with a password may raise `TooManyAttempts` and `TooBusy`, changing nothing. Every method may raise
+`StoreUnavailable` if the database is unreachable; the outcome of the last transaction is then unknown.
+`cartapp.web.account.operations` documents the order of these steps and those of the session.
 """
 
 import asyncio
@@ -16,31 +16,31 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from cartapp.schema import ShopDatabase
-from cartapp.session.record import Clock, now
+from cartapp.database.shop import ShopDatabase
+from cartapp.session import Clock, now
 
-from . import attempts, events, logins, users
-from .attempts import Counted, Limit, network_of
+from . import events, logins, rate_limit, users
 from .errors import EmailTaken, InvalidCredentials, TooBusy, TooManyAttempts, WeakPassword, WrongPassword
-from .logins import Recognised, Stolen, Token, new_token
-from .passwords import Passwords, check_new, words_of
+from .hashing_queue import HashingQueue
+from .logins import RememberedLogin, Token, TokenReuse, new_token
+from .passwords import Passwords, check_strength, personal_words
+from .rate_limit import CountedAttempt, RateLimit, network_from_host
+from .table_check import check_tables
 from .tables import LOGINS, USERS
-from .trial import try_tables
-from .turns import Turns
 from .users import User
 
 T = TypeVar("T")
 
-_TRIES = 8  # at a transaction that adds rows, each of which another worker may add at the same moment
-_SLACK: Final = 120_000  # milliseconds that a log-in's row outlives the last session it may have
+_MAX_TRIES = 8  # of a transaction that conflicts with rows inserted by other workers
+_EXPIRY_MARGIN: Final = 120_000  # milliseconds between the end of the last session and of the log-in's row
 
-REPEATED_WITHIN: Final = 60_000
-"""Milliseconds for which a registration that comes again counts as the same one."""
+REPEAT_WINDOW: Final = 60_000
+"""Milliseconds during which a repeated registration counts as the same one."""
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedIn:
-    """A log-in that has a row: what the session carries, and the token for the cookie if there is one."""
+class NewLogin:
+    """A created log-in: user, ID for the session, and the remember-me token if any."""
 
     user: User
     login_id: int
@@ -48,21 +48,21 @@ class LoggedIn:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingPassword:
-    """A password that may be changed now; `made` is the log-in that goes on after that."""
+class PendingPasswordChange:
+    """A verified password change; `login` is the log-in to keep."""
 
-    made: LoggedIn
+    login: NewLogin
     password_hash: str = field(repr=False)
 
 
 class Accounts:
-    """The accounts of one database. `session_age` is the absolute lifetime of sessions, in seconds."""
+    """Accounts in one database. `session_age`: maximum age of sessions, in seconds."""
 
     def __init__(
         self,
         database: ShopDatabase,
         *,
-        limit: Limit,
+        limit: RateLimit,
         session_age: float,
         passwords: Passwords | None = None,
         clock: Clock = now,
@@ -72,313 +72,327 @@ class Accounts:
         self._session_age = round(session_age * 1000)
         self._clock = clock
         self.passwords = passwords or Passwords()
-        self.turns = Turns()
+        self.hashing_queue = HashingQueue()
 
-    # -- who it is ----------------------------------------------------------------------------------------
+    # -- queries ------------------------------------------------------------------------------------------
 
     async def is_current(self, user_id: str, login_id: int) -> bool:
-        """Whether a session may go on: its log-in has not been ended and its user not disabled.
+        """Return whether the log-in of a session is valid and its user enabled.
 
-        The session layer's question: what it calls the epoch is the number of the log-in here.
+        Callback of the session library. Its "epoch" is the ID of the log-in.
         """
-        good = select(USERS.c.id).join(LOGINS, users.is_current())
-        found = good.where((LOGINS.c.id == login_id) & (USERS.c.id == user_id))
-        return bool(await self._database.fetch(found))
+        current = select(USERS.c.id).join(LOGINS, users.is_current())
+        query = current.where((LOGINS.c.id == login_id) & (USERS.c.id == user_id))
+        return bool(await self._database.fetch(query))
 
-    async def user(self, user_id: str) -> User | None:
-        """A user by id."""
-        return users.found(await self._database.fetch(users.having_id(user_id)))
+    async def get_user(self, user_id: str) -> User | None:
+        """Return a user by ID, or None."""
+        return users.user_from_rows(await self._database.fetch(users.select_by_id(user_id)))
 
-    # -- beginning ----------------------------------------------------------------------------------------
+    # -- log-in -------------------------------------------------------------------------------------------
 
-    async def register(self, email: str, name: str, password: str, *, client: str) -> LoggedIn:
-        """A new user, with a log-in. Raises `EmailTaken` or `WeakPassword`.
+    async def register(self, email: str, name: str, password: str, *, client: str) -> NewLogin:
+        """Add a user and log in. Raises `EmailTaken` and `WeakPassword`.
 
-        The same address and password within a minute are the same registration, whose response was lost.
-        Whether the address is taken does not change the work: one hash.
+        The same address and password within a minute count as a retry after a lost response. One hash is
+        computed whether or not the address is taken.
         """
-        check_new(password, words=words_of(email, name))
-        network = network_of(client)
-        user = users.found(await self._database.fetch(users.having_email(email)))
+        check_strength(password, words=personal_words(email, name))
+        network = network_from_host(client)
+        user = users.user_from_rows(await self._database.fetch(users.select_by_email(email)))
         is_repeated = user is not None and self._is_recent(user)
-        async with self._attempt(
+        async with self._count_attempt(
             email, network, limited="registration_limited", is_repeated=is_repeated
         ) as counted:
             if user is None or not is_repeated:
                 added = await self._add(email, name, password, counted)
-                if isinstance(added, LoggedIn):
+                if isinstance(added, NewLogin):
                     account = events.account(email)
                     events.record("registered", user=added.user.id, account=account, network=network)
                     return added
                 user = added
             if self._is_recent(user) and await self._verify(counted, user, password):
-                return await self._begun(user, counted)
+                return await self._create_login(user, counted)
         events.record("registration_refused", account=events.account(email), network=network)
         raise EmailTaken
 
-    async def log_in(self, email: str, password: str, *, client: str, remember: bool) -> LoggedIn:
-        """A new log-in of a user. Raises `InvalidCredentials`.
+    async def log_in(self, email: str, password: str, *, client: str, remember: bool) -> NewLogin:
+        """Log a user in. Raises `InvalidCredentials`.
 
-        Whether the user exists changes neither what is said nor what is done (ASVS 6.3.8).
+        Neither the error nor the work shows whether the user exists (ASVS 6.3.8).
         """
-        network = network_of(client)
-        async with self._attempt(email, network) as counted:
-            user = users.found(await self._database.fetch(users.having_email(email)))
-            right = await self._verify(counted, user, password)
-            if user is None or not right or user.disabled:
+        network = network_from_host(client)
+        async with self._count_attempt(email, network) as counted:
+            user = users.user_from_rows(await self._database.fetch(users.select_by_email(email)))
+            is_correct = await self._verify(counted, user, password)
+            if user is None or not is_correct or user.disabled:
                 events.record("login_failed", account=events.account(email), network=network)
                 raise InvalidCredentials
-            kept = user.password_hash
-            if self.passwords.is_outdated(kept):
-                kept = await self._hash(counted, password)
-            return await self._begun(user, counted, password_hash=kept, remember=remember)
+            password_hash = user.password_hash
+            if self.passwords.is_outdated(password_hash):
+                password_hash = await self._hash(counted, password)
+            return await self._create_login(user, counted, password_hash=password_hash, remember=remember)
 
-    async def recognise(self, token: Token, *, client: str) -> Recognised | None:
-        """The user whose device this token remembers; None when it does not, or does not any more.
+    async def log_in_with_token(self, token: Token, *, client: str) -> RememberedLogin | None:
+        """Log in with a remember-me token; return None if it is invalid or expired.
 
-        A token that was used up ends the log-in that it belonged to, since two have had it.
+        A used token that comes again ends its log-in: somewhere a copy exists.
         """
-        after, at = new_token(token.selector), self._clock()
+        successor, at = new_token(token.selector), self._clock()
         expires = self._expiry(at, remember=True)
-        found = await self._do(lambda connection: logins.use(connection, token, after, expires, at))
-        if isinstance(found, Stolen):
-            events.record("remember_me_theft", user=found.user_id, network=network_of(client))
+        result = await self._run(
+            lambda connection: logins.use_token(connection, token, successor, expires, at)
+        )
+        if isinstance(result, TokenReuse):
+            events.record("remember_me_theft", user=result.user_id, network=network_from_host(client))
             return None
-        if found is not None:
-            events.record("login_remembered", user=found.user.id, network=network_of(client))
-        return found
+        if result is not None:
+            events.record("login_remembered", user=result.user.id, network=network_from_host(client))
+        return result
 
-    async def remembered(self, token: Token) -> User | None:
-        """The user whom `recognise` would find; the token stays as it is, and nothing is logged in."""
-        return await self._do(lambda connection: logins.peek(connection, token, self._clock()))
+    async def get_remembered_user(self, token: Token) -> User | None:
+        """Find the user that `log_in_with_token` would log in, without using the token."""
+        return await self._run(lambda connection: logins.peek_token(connection, token, self._clock()))
 
-    # -- ending -------------------------------------------------------------------------------------------
+    # -- log-out ------------------------------------------------------------------------------------------
 
     async def log_out(self, login_ids: Collection[int], token: Token | None, *, user_id: str | None) -> None:
-        """End this device's log-ins: those of its session, and that of its token."""
+        """End the log-ins of a device: those of its session and that of its token."""
 
         def end(connection: Connection) -> None:
-            of_token = logins.login_of(connection, token) if token else None
-            for number in {*login_ids, of_token}:
-                if number is not None:
-                    logins.end(connection, number)
+            token_login = logins.get_login_id(connection, token) if token else None
+            for login_id in {*login_ids, token_login}:
+                if login_id is not None:
+                    logins.end(connection, login_id)
 
         if login_ids or token is not None:
-            await self._do(end)
+            await self._run(end)
         if user_id is not None:
             events.record("logged_out", user=user_id)
 
     async def end_login(self, user_id: str, login_id: int) -> bool:
-        """End one of a user's own log-ins; False when it is not one of them."""
+        """End a log-in of a user. Return False if the user has no such log-in."""
 
         def end(connection: Connection) -> bool:
-            own = connection.execute(logins.current(user_id).where(LOGINS.c.id == login_id)).first()
+            own = connection.execute(logins.select_current(user_id).where(LOGINS.c.id == login_id)).first()
             return own is not None and logins.end(connection, login_id)
 
-        return await self._do(end)
+        return await self._run(end)
 
     async def end_other_logins(self, user_id: str, keep: int) -> None:
-        """End all of a user's log-ins but one."""
-        await self._do(lambda connection: logins.end_others(connection, user_id, keep))
+        """End all log-ins of a user except one."""
+        await self._run(lambda connection: logins.end_others(connection, user_id, keep))
 
-    async def current_logins(self, user_id: str) -> set[int]:
-        """The numbers of a user's log-ins that are good."""
-        return {row.id for row in await self._database.fetch(logins.current(user_id))}
+    async def list_login_ids(self, user_id: str) -> set[int]:
+        """Return the IDs of the valid log-ins of a user."""
+        return {row.id for row in await self._database.fetch(logins.select_current(user_id))}
 
-    # -- changing -----------------------------------------------------------------------------------------
+    # -- changes ------------------------------------------------------------------------------------------
 
-    async def begin_password_change(
+    async def prepare_password_change(
         self, user_id: str, current: str, new: str, *, client: str
-    ) -> PendingPassword:
-        """Begin the log-in that `make_password_change` keeps; until then the password is the current one.
+    ) -> PendingPasswordChange:
+        """Verify a password change and create the log-in that `commit_password_change` keeps.
 
-        Raises `WrongPassword`, `WeakPassword`, and `InvalidCredentials` when the user is gone.
+        Raises `WrongPassword`, `WeakPassword`, and `InvalidCredentials` if the user was removed.
         """
-        async with self._confirmed(user_id, current, client, "password_change_failed") as (user, counted):
+        async with self._confirm_password(user_id, current, client, "password_change_failed") as (
+            user,
+            counted,
+        ):
             try:
-                check_new(new, words=words_of(user.email, user.name))
+                check_strength(new, words=personal_words(user.email, user.name))
             except WeakPassword:
-                await self._do(lambda connection: attempts.record_success(connection, counted, self._clock()))
+                await self._run(
+                    lambda connection: rate_limit.record_success(connection, counted, self._clock())
+                )
                 raise
             password_hash = await self._hash(counted, new)
-            return PendingPassword(await self._begun(user, counted), password_hash)
+            return PendingPasswordChange(await self._create_login(user, counted), password_hash)
 
-    async def make_password_change(self, change: PendingPassword, *, client: str) -> None:
+    async def commit_password_change(self, change: PendingPasswordChange, *, client: str) -> None:
         """Change the password and end all other log-ins, in one transaction.
 
-        Raises `InvalidCredentials` when all of the user's log-ins were ended meanwhile.
+        Raises `InvalidCredentials` if all log-ins of the user were ended concurrently.
         """
-        user, keep = change.made.user, change.made.login_id
+        user, keep = change.login.user, change.login.login_id
 
-        def work(connection: Connection) -> None:
+        def commit(connection: Connection) -> None:
             if not users.replace_hash(connection, user, change.password_hash):
                 raise InvalidCredentials
             logins.end_others(connection, user.id, keep)
-            logins.carry_over(connection, keep, users.raise_epoch(connection, user))
+            logins.move_to_epoch(connection, keep, users.increment_epoch(connection, user))
 
-        await self._do(work)
-        events.record("password_changed", user=user.id, network=network_of(client))
+        await self._run(commit)
+        events.record("password_changed", user=user.id, network=network_from_host(client))
 
-    async def log_in_again(self, user_id: str, password: str, *, client: str) -> LoggedIn | None:
-        """A new log-in of a user whose password this is; otherwise None."""
-        user = await self.user(user_id)
+    async def log_in_if_correct(self, user_id: str, password: str, *, client: str) -> NewLogin | None:
+        """Log a user in, or return None if the password is wrong."""
+        user = await self.get_user(user_id)
         if user is None or user.disabled:
             return None
-        async with self._attempt(user.email, network_of(client)) as counted:
-            right = await self._verify(counted, user, password)
-            return await self._begun(user, counted) if right else None
+        async with self._count_attempt(user.email, network_from_host(client)) as counted:
+            is_correct = await self._verify(counted, user, password)
+            return await self._create_login(user, counted) if is_correct else None
 
     async def change_name(self, user_id: str, name: str) -> None:
-        """Change the name that pages show."""
-        await self._do(lambda connection: users.change(connection, user_id, name=name))
+        """Change the display name."""
+        await self._run(lambda connection: users.change(connection, user_id, name=name))
 
     async def change_email(
         self, user_id: str, email: str, current: str, *, client: str, name: str | None = None
     ) -> None:
-        """Change the address that the user logs in with, given the password (ASVS 7.5.1); and the name.
+        """Change the e-mail address, and the name if given. Requires the password (ASVS 7.5.1).
 
-        Raises `WrongPassword`, `EmailTaken`, and `InvalidCredentials` when the user is gone.
+        Raises `WrongPassword`, `EmailTaken`, and `InvalidCredentials` if the user was removed.
         """
-        async with self._confirmed(user_id, current, client, "email_change_failed") as (user, counted):
+        async with self._confirm_password(user_id, current, client, "email_change_failed") as (user, counted):
 
             def change(connection: Connection) -> None:
-                attempts.record_success(connection, counted, self._clock())
-                other = users.one(connection, users.having_email(email))
+                rate_limit.record_success(connection, counted, self._clock())
+                other = users.fetch_user(connection, users.select_by_email(email))
                 if other is not None and other.id != user.id:
                     raise EmailTaken
                 values = {"email": email.strip(), "email_key": users.email_key(email)}
                 users.change(connection, user.id, **values, **({} if name is None else {"name": name}))
 
-            await self._do(change)
-        events.record("email_changed", user=user.id, network=network_of(client))
+            await self._run(change)
+        events.record("email_changed", user=user.id, network=network_from_host(client))
 
-    async def check(self) -> None:
-        """Try on every table what requests do with it, and leave nothing. Raises `StoreUnavailable`."""
-        await self._database.run(try_tables)
+    async def check(self, *, registration: bool) -> None:
+        """Check that requests can read and write every table. Raises `StoreUnavailable`.
+
+        `registration`: whether visitors may register.
+        """
+        await self._database.run(partial(check_tables, registration=registration))
 
     async def purge(self, now: int) -> int:
-        """Remove the rows that say nothing any more at `now` (milliseconds); returns their number.
+        """Remove the expired rows at `now` (milliseconds) and return their number.
 
-        In small transactions; after each others have the database for as long as it took.
+        Runs in small transactions, with a pause after each for as long as it took.
         """
         removed, clock = 0, asyncio.get_running_loop().time
-        for purge in (logins.purge, attempts.purge):
+        for purge in (logins.purge, rate_limit.purge):
             after: Any = None
             while True:
-                began = clock()
-                gone, after = await self._do(partial(purge, now=now, after=after))
-                removed += gone
+                start = clock()
+                count, after = await self._run(partial(purge, now=now, after=after))
+                removed += count
                 if after is None:
                     break
-                await asyncio.sleep(clock() - began)
+                await asyncio.sleep(clock() - start)
         return removed
 
-    # -- steps --------------------------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _attempt(
+    async def _count_attempt(
         self, email: str, network: str, *, limited: events.Event = "login_limited", is_repeated: bool = False
-    ) -> AsyncIterator[Counted]:
-        """Count an attempt, which has room for the block. Raises `TooBusy` before anything is written."""
+    ) -> AsyncIterator[CountedAttempt]:
+        """Count an attempt and admit it to the hashing queue. Raises `TooBusy` before any write."""
         account = users.email_key(email)
-        is_known = bool(await self._database.fetch(attempts.known(account, network, self._clock())))
+        is_known = bool(
+            await self._database.fetch(rate_limit.select_known_network(account, network, self._clock()))
+        )
 
-        def count(connection: Connection) -> Counted:
+        def count(connection: Connection) -> CountedAttempt:
             at, limit = self._clock(), self._limit
-            return attempts.count(
+            return rate_limit.count_attempt(
                 connection, account, network, limit, at, is_known=is_known, is_repeated=is_repeated
             )
 
         try:
-            with self.turns.room(network, is_known=is_known):
-                yield await self._do(count)
+            with self.hashing_queue.admit(network, is_known=is_known):
+                yield await self._run(count)
         except (TooBusy, TooManyAttempts) as error:
             event = limited if isinstance(error, TooManyAttempts) else "password_queue_full"
             events.record(event, account=events.account(email), network=network)
             raise
 
     def _is_recent(self, user: User) -> bool:
-        """Whether a user registered so lately that the same registration may come again."""
-        return self._clock() - user.created < REPEATED_WITHIN and not user.disabled
+        """Return whether the registration of a user may be retried."""
+        return self._clock() - user.created < REPEAT_WINDOW and not user.disabled
 
-    async def _hash(self, counted: Counted, password: str) -> str:
-        async with self._turn(counted):
+    async def _hash(self, counted: CountedAttempt, password: str) -> str:
+        async with self._hashing_slot(counted):
             return await self.passwords.hash(password)
 
-    async def _verify(self, counted: Counted, user: User | None, password: str) -> bool:
-        """Whether this is the user's password; the same work when there is no user."""
-        async with self._turn(counted):
+    async def _verify(self, counted: CountedAttempt, user: User | None, password: str) -> bool:
+        """Return whether the password is right. Without a user the work is the same."""
+        async with self._hashing_slot(counted):
             return await self.passwords.verify(user.password_hash if user else None, password)
 
     @asynccontextmanager
-    async def _turn(self, counted: Counted) -> AsyncIterator[None]:
-        """Wait for the turn of a counted attempt to hash. Raises `TooBusy`; then it does not count."""
+    async def _hashing_slot(self, counted: CountedAttempt) -> AsyncIterator[None]:
+        """Wait in the hashing queue. Raises `TooBusy` and refunds the attempt if the queue is full."""
         try:
-            async with self.turns.take(counted.account, counted.network, is_known=counted.is_known):
+            async with self.hashing_queue.acquire(
+                counted.account, counted.network, is_known=counted.is_known
+            ):
                 yield
         except TooBusy:
-            await self._do(lambda connection: attempts.refund(connection, counted))
+            await self._run(lambda connection: rate_limit.refund(connection, counted))
             raise
 
-    async def _add(self, email: str, name: str, password: str, counted: Counted) -> LoggedIn | User:
-        """Add a user, with a log-in; or return the user who has the address."""
+    async def _add(self, email: str, name: str, password: str, counted: CountedAttempt) -> NewLogin | User:
+        """Add a user and log in, or return the user that has the address."""
         password_hash = await self._hash(counted, password)
 
-        def add(connection: Connection) -> LoggedIn | User:
-            other = users.one(connection, users.having_email(email))
+        def add(connection: Connection) -> NewLogin | User:
+            other = users.fetch_user(connection, users.select_by_email(email))
             if other is not None:
                 return other
             user = users.add(connection, email, name, password_hash, self._clock())
-            attempts.record_success(connection, counted, self._clock(), is_registration=True)
-            return self._begin(connection, user, remember=False)
+            rate_limit.record_success(connection, counted, self._clock(), is_registration=True)
+            return self._insert_login(connection, user, remember=False)
 
-        return await self._do(add)
+        return await self._run(add)
 
     @asynccontextmanager
-    async def _confirmed(
+    async def _confirm_password(
         self, user_id: str, password: str, client: str, failure: events.Event
-    ) -> AsyncIterator[tuple[User, Counted]]:
-        """The user, when this is the password; counted like a log-in."""
-        user = await self.user(user_id)
+    ) -> AsyncIterator[tuple[User, CountedAttempt]]:
+        """Verify the password of a user, rate-limited like a log-in."""
+        user = await self.get_user(user_id)
         if user is None:
             raise InvalidCredentials
-        async with self._attempt(user.email, network_of(client)) as counted:
+        async with self._count_attempt(user.email, network_from_host(client)) as counted:
             if not await self._verify(counted, user, password):
-                events.record(failure, user=user.id, network=network_of(client))
+                events.record(failure, user=user.id, network=network_from_host(client))
                 raise WrongPassword
             yield user, counted
 
-    async def _begun(
-        self, user: User, counted: Counted, *, password_hash: str | None = None, remember: bool = False
-    ) -> LoggedIn:
-        """A new log-in of a user whose password was right; raises `InvalidCredentials` if it is no more."""
+    async def _create_login(
+        self, user: User, counted: CountedAttempt, *, password_hash: str | None = None, remember: bool = False
+    ) -> NewLogin:
+        """Create a log-in after a right password. Raises `InvalidCredentials` if it changed concurrently."""
 
-        def begin(connection: Connection) -> LoggedIn:
+        def begin(connection: Connection) -> NewLogin:
             if not users.replace_hash(connection, user, password_hash or user.password_hash):
-                raise InvalidCredentials  # it was changed in this very moment
-            attempts.record_success(connection, counted, self._clock())
-            return self._begin(connection, user, remember=remember)
+                raise InvalidCredentials
+            rate_limit.record_success(connection, counted, self._clock())
+            return self._insert_login(connection, user, remember=remember)
 
-        return await self._do(begin)
+        return await self._run(begin)
 
-    def _begin(self, connection: Connection, user: User, *, remember: bool) -> LoggedIn:
+    def _insert_login(self, connection: Connection, user: User, *, remember: bool) -> NewLogin:
         at = self._clock()
         token = new_token() if remember else None
-        login_id = logins.begin(connection, user, self._expiry(at, remember=remember), token, at)
-        return LoggedIn(user, login_id, token)
+        login_id = logins.add(connection, user, self._expiry(at, remember=remember), token, at)
+        return NewLogin(user, login_id, token)
 
     def _expiry(self, at: int, *, remember: bool) -> int:
-        """When nothing of a log-in is alive any more that begins now, or whose token is used now."""
-        return at + max(self._session_age, logins.TOKEN_LIFE if remember else 0) + _SLACK
+        """Return when the sessions and the token of a log-in that is created or used now have expired."""
+        return at + max(self._session_age, logins.TOKEN_LIFETIME if remember else 0) + _EXPIRY_MARGIN
 
-    async def _do(self, work: Callable[[Connection], T]) -> T:
-        """One transaction, tried again when another worker adds the same row at this moment.
+    async def _run(self, transaction: Callable[[Connection], T]) -> T:
+        """Run a transaction, retrying with a pause if another worker inserts the same row.
 
-        With a pause, since Firebird says so before that other one has committed.
+        Firebird reports the conflict before the other transaction has committed.
         """
-        for number in range(1, _TRIES):
+        for number in range(1, _MAX_TRIES):
             try:
-                return await self._database.run(work)
+                return await self._database.run(transaction)
             except IntegrityError:
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - jitter, not a secret
-        return await self._database.run(work)
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - jitter
+        return await self._database.run(transaction)

@@ -1,7 +1,7 @@
-"""Which spellings of an e-mail address are one address, and the keys that accounts are found by.
+"""Normalization of e-mail addresses, and the keys that accounts are looked up by.
 
-Some browsers send the domain of an address in ASCII (`anna@xn--bcher-kva.example`), others, and programs, as
-it is typed (`anna@bücher.example`).
+Browsers send the domain of an address in ASCII (`anna@xn--bcher-kva.example`) or as typed
+(`anna@bücher.example`).
 """
 
 import unicodedata
@@ -10,38 +10,38 @@ from hashlib import sha256
 _MAX_LABEL = 63  # characters, in ASCII (RFC 1035, section 2.3.4)
 
 
-def normalized(email: str) -> str:
-    """The one spelling of an address: capitals, accents and the form of the domain make no difference.
+def normalize(email: str) -> str:
+    """Return the normal form of an address: NFC, lower case, and the domain in ASCII by UTS #46.
 
-    The domain is mapped by UTS #46 and written in ASCII. It need not be valid: any text has a spelling.
+    Any text is accepted; the domain need not be valid.
     """
-    local, at, domain = _composed(email).rpartition("@")
-    return f"{local.lower()}{at}{_in_ascii(domain)}"
+    local, at, domain = _normalize_unicode(email).rpartition("@")
+    return f"{local.lower()}{at}{_to_ascii(domain)}"
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two spellings are one address."""
-    return one == other or normalized(one) == normalized(other)
+    """Return whether two spellings are the same address."""
+    return one == other or normalize(one) == normalize(other)
 
 
 def email_key(email: str) -> str:
-    """Equal for the spellings of one address; of one length, and of no use to a reader of the table."""
-    return _hash(normalized(email))
+    """Return the lookup key of an address: a hash of its normal form, of fixed length."""
+    return _hash(normalize(email))
 
 
 def lookup_keys(email: str) -> tuple[str, ...]:
-    """The keys that an account with this address may have, that of the given spelling first.
+    """Return the keys that an account with this address may have, that of the given spelling first.
 
-    Accounts were keyed by the spelling that they were made with, before the domain was mapped. So one address
-    may have two accounts, each of which is found by its own spelling.
+    Earlier versions did not map the domain of the key. One address may therefore have two accounts, each
+    found by its own spelling.
     """
-    as_typed = _composed(email).lower()
+    as_typed = _normalize_unicode(email).lower()
     local, at, domain = as_typed.rpartition("@")
-    spellings = (as_typed, normalized(email), f"{local}{at}{_in_unicode(domain)}")
+    spellings = (as_typed, normalize(email), f"{local}{at}{_to_unicode(domain)}")
     return tuple(dict.fromkeys(map(_hash, spellings)))
 
 
-def _composed(email: str) -> str:
+def _normalize_unicode(email: str) -> str:
     return unicodedata.normalize("NFC", email.strip())
 
 
@@ -49,32 +49,32 @@ def _hash(spelling: str) -> str:
     return sha256(spelling.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _in_ascii(domain: str) -> str:
-    """The domain as browsers send it. IDNA 2008 does not check its labels, as there are domains of emoji."""
+def _to_ascii(domain: str) -> str:
+    """Convert the domain as browsers do. Labels are not checked by IDNA 2008: emoji domains exist."""
     if domain.isascii():
         return domain.lower()
-    import idna  # its tables are large, and few addresses need them
+    import idna  # large tables, rarely needed
 
     try:
         mapped = idna.uts46_remap(domain, std3_rules=False)
-    except idna.IDNAError:  # a character that no domain may have, or too long: it is only its own spelling
+    except idna.IDNAError:  # invalid character, or too long
         return domain.lower()
-    return ".".join(map(_encoded, mapped.split(".")))
+    return ".".join(map(_encode_label, mapped.split(".")))
 
 
-def _in_unicode(domain: str) -> str:
-    """The domain with its labels decoded as far as they can be."""
-    return ".".join(map(_decoded, domain.split(".")))
+def _to_unicode(domain: str) -> str:
+    """Decode the labels of the domain, keeping invalid ones."""
+    return ".".join(map(_decode_label, domain.split(".")))
 
 
-def _encoded(label: str) -> str:
+def _encode_label(label: str) -> str:
     return label if label.isascii() else f"xn--{label.encode('punycode').decode()}"
 
 
-def _decoded(label: str) -> str:
+def _decode_label(label: str) -> str:
     if not label.startswith("xn--") or len(label) > _MAX_LABEL:
         return label
     try:
         return unicodedata.normalize("NFC", label[4:].encode("ascii").decode("punycode")).lower()
-    except UnicodeError:  # no punycode
+    except UnicodeError:  # invalid punycode
         return label

@@ -1,6 +1,6 @@
-"""What the operator does with users, from the command line.
+"""User administration, for the command line.
 
-Every method may raise `StoreUnavailable`, and those that name a user `NoSuchUser`.
+Every method may raise `StoreUnavailable`, and methods for one user `NoSuchUser`.
 """
 
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from cartapp.schema import ShopDatabase
-from cartapp.session.record import Clock, now
+from cartapp.database.shop import ShopDatabase
+from cartapp.session import Clock, now
 
-from . import attempts, events, users
+from . import events, rate_limit, users
 from .errors import EmailTaken, NoSuchUser
-from .passwords import Passwords, check_new, words_of
+from .passwords import Passwords, check_strength, personal_words
 from .users import User
 
 
 class UserAdministration:
-    """The users of one database."""
+    """Administration of the users in one database."""
 
     def __init__(
         self, database: ShopDatabase, *, passwords: Passwords | None = None, clock: Clock = now
@@ -29,73 +29,86 @@ class UserAdministration:
         self._clock = clock
 
     async def add(self, email: str, name: str, password: str) -> User:
-        """A new user. Raises `EmailTaken` and `WeakPassword`."""
-        check_new(password, words=words_of(email, name))
-        kept = await self._passwords.hash(password)
+        """Add a user. Raises `EmailTaken` and `WeakPassword`."""
+        check_strength(password, words=personal_words(email, name))
+        password_hash = await self._passwords.hash(password)
 
         def add(connection: Connection) -> User:
-            if users.one(connection, users.having_email(email)) is not None:
+            if users.fetch_user(connection, users.select_by_email(email)) is not None:
                 raise EmailTaken
-            return users.add(connection, email, name, kept, self._clock())
+            return users.add(connection, email, name, password_hash, self._clock())
 
         try:
-            made = await self._database.run(add)
+            user = await self._database.run(add)
         except IntegrityError:
             raise EmailTaken from None
-        events.record("registered", user=made.id, account=events.account(email))
-        return made
+        events.record("registered", user=user.id, account=events.account(email))
+        return user
 
-    async def everybody(self) -> list[User]:
-        """All users, by address."""
-        return [User(**row._mapping) for row in await self._database.fetch(users.everybody())]
+    async def list_users(self) -> list[User]:
+        """Return all users by e-mail address."""
+        return [User(**row._mapping) for row in await self._database.fetch(users.select_all())]
+
+    async def find(self, user: str) -> User | None:
+        """Return the user with this e-mail address or ID."""
+        query = users.select_by_email(user) if "@" in user else users.select_by_id(user)
+        return users.user_from_rows(await self._database.fetch(query))
+
+    async def log_out(self, email: str) -> User:
+        """End all log-ins and remember-me tokens of a user; the password stays. Return the user."""
+        user = await self._with_user(
+            email, lambda connection, user: users.end_all_logins(connection, user.id)
+        )
+        events.record("user_logged_out", user=user.id)
+        return user
 
     async def set_password(self, email: str, password: str) -> None:
-        """Give a user a new password, and end everything that was begun with the old one."""
-        user = users.found(await self._database.fetch(users.having_email(email)))
+        """Set the password of a user and end all log-ins."""
+        user = users.user_from_rows(await self._database.fetch(users.select_by_email(email)))
         if user is None:
             raise NoSuchUser(email)
-        check_new(password, words=words_of(user.email, user.name))
-        kept = await self._passwords.hash(password)
+        check_strength(password, words=personal_words(user.email, user.name))
+        password_hash = await self._passwords.hash(password)
 
         def change(connection: Connection, user: User) -> None:
-            users.change(connection, user.id, password_hash=kept)
-            users.end_everything(connection, user.id)
-            attempts.forget(connection, users.email_key(email))
+            users.change(connection, user.id, password_hash=password_hash)
+            users.end_all_logins(connection, user.id)
+            rate_limit.reset(connection, users.email_key(email))
 
         await self._with_user(email, change)
         events.record("password_changed", user=user.id)
 
     async def disable(self, email: str) -> None:
-        """Let a user not log in, and end everything that the user is logged in with."""
+        """Disable a user and end all log-ins."""
 
         def disable(connection: Connection, user: User) -> None:
             users.change(connection, user.id, disabled=True)
-            users.end_everything(connection, user.id)
+            users.end_all_logins(connection, user.id)
 
         events.record("user_disabled", user=(await self._with_user(email, disable)).id)
 
     async def enable(self, email: str) -> None:
-        """Let a disabled user log in again."""
+        """Enable a disabled user."""
 
         def enable(connection: Connection, user: User) -> None:
             users.change(connection, user.id, disabled=False)
-            attempts.forget(connection, users.email_key(email))
+            rate_limit.reset(connection, users.email_key(email))
 
         events.record("user_enabled", user=(await self._with_user(email, enable)).id)
 
     async def remove(self, email: str) -> None:
-        """Remove a user and everything that the user is logged in with."""
+        """Remove a user and all log-ins."""
         removed = await self._with_user(email, lambda connection, user: users.remove(connection, user.id))
         events.record("user_removed", user=removed.id)
 
     async def _with_user(self, email: str, change: Callable[[Connection, User], Any]) -> User:
-        def work(connection: Connection) -> User | None:
-            user = users.one(connection, users.having_email(email))
+        def transaction(connection: Connection) -> User | None:
+            user = users.fetch_user(connection, users.select_by_email(email))
             if user is not None:
                 change(connection, user)
             return user
 
-        user = await self._database.run(work)
+        user = await self._database.run(transaction)
         if user is None:
             raise NoSuchUser(email)
         return user

@@ -1,54 +1,60 @@
-"""Why an account does not do what was asked of it: one small tree, each leaf one sentence for the user."""
+"""Errors of accounts: one small tree, each leaf with one message for the user."""
+
+from datetime import timedelta
+
+from cartapp.messages import MessageError, _
 
 
-class AccountError(Exception):
-    """Base of every refusal here."""
+class AccountError(MessageError):
+    """Base of all errors of accounts."""
 
 
 class InvalidCredentials(AccountError):
-    """No such user, a disabled one, or the wrong password: nobody outside is told which."""
+    """No such user, a disabled one, or the wrong password: the message does not tell which."""
 
     def __init__(self) -> None:
-        super().__init__("Invalid email or password")
+        super().__init__(_("Invalid email or password"))
 
 
 class WrongPassword(AccountError):
-    """The current password that a change asks for is wrong."""
+    """The current password that a change requires is wrong."""
 
     def __init__(self) -> None:
-        super().__init__("The current password is wrong")
+        super().__init__(_("The current password is wrong"))
 
 
 class WeakPassword(AccountError):
-    """The new password breaks a rule, which the sentence names."""
+    """The new password breaks a rule; the message names it."""
 
 
 class EmailTaken(AccountError):
-    """There is a user with this address, whatever its capitals."""
+    """A user with this address exists; letter case does not matter."""
 
     def __init__(self) -> None:
-        super().__init__("There is an account with this e-mail address already")
+        super().__init__(_("An account with this email address already exists"))
 
 
 class NoSuchUser(AccountError):
-    """There is no user with this address."""
+    """No user has this address."""
 
     def __init__(self, email: str) -> None:
-        super().__init__(f"There is no user {email}.")
+        super().__init__("There is no user {email}", email=email)  # commands print it, in English
 
 
 class TooManyAttempts(AccountError):
-    """The limit of attempts is reached; `retry_after` whole seconds later one more is allowed."""
+    """The limit of attempts is reached; one more is allowed after `retry_after` whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
+        super().__init__(_("Too many attempts; try again in {time}"), time=timedelta(seconds=retry_after))
         self.retry_after = retry_after
-        seconds = "1 second" if retry_after == 1 else f"{retry_after} seconds"
-        super().__init__(f"Too many attempts; try again in {seconds}")
 
 
 class TooBusy(AccountError):
-    """Too many passwords wait to be hashed; `retry_after` whole seconds later there may be room."""
+    """Too many passwords wait to be hashed; retry after `retry_after` whole seconds."""
 
     def __init__(self) -> None:
         self.retry_after = 1
-        super().__init__("Too many passwords are being checked at the moment; try again in 1 second")
+        super().__init__(
+            _("The server is busy checking passwords; try again in {time}"),
+            time=timedelta(seconds=self.retry_after),
+        )

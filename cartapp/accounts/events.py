@@ -1,8 +1,8 @@
-"""Security events in the log: who did what from where, never an id, a token or a password.
+"""Security events in the log. They hold no session ID, token or password.
 
-Each is one line, `event=login_failed account=… network=…`; with JSON logs the fields stand beside the message
-too. An account that may not exist is named by a hash of what was typed, since people also type their password
-there by mistake; a session is named by its public handle.
+Each is one line, `event=login_failed account=… network=…`; JSON logs have the fields separately as well. An
+account that may not exist is logged as a hash of the input, since users sometimes enter the password there. A
+session is logged by its public handle.
 """
 
 import json
@@ -33,6 +33,7 @@ Event = Literal[
     "email_change_failed",
     "user_disabled",
     "user_enabled",
+    "user_logged_out",
     "user_removed",
 ]
 
@@ -49,18 +50,18 @@ _WARNINGS = (
 
 
 def record(event: Event, **fields: str | None) -> None:
-    """Write one event with the fields that are known."""
+    """Log an event. Fields that are None are left out."""
     known = {"event": event, **{name: value for name, value in fields.items() if value is not None}}
     line = " ".join(f"{name}={_quoted(value)}" for name, value in known.items())
     logger.log(logging.WARNING if event in _WARNINGS else logging.INFO, "%s", line, extra={"fields": known})
 
 
 def account(email: str) -> str:
-    """The name of an account in the log."""
+    """Return the identifier of an account in the log."""
     return email_key(email)[:12]
 
 
 def _quoted(value: str) -> str:
-    """The value as one word, so that nobody can write a line or a field of their own into the log."""
+    """Return the value as one word, so that it cannot forge a line or field of the log."""
     plain = value.isascii() and value.isprintable() and not set(value) & set(' "=\\')
     return value if plain and value else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Passwords: which are accepted (ASVS 5.0, 6.2), and how they are kept (OWASP's Password Storage sheet)."""
+"""Password rules (ASVS 5.0, 6.2) and hashing (OWASP Password Storage Cheat Sheet)."""
 
 import asyncio
 import re
@@ -11,98 +11,102 @@ from pathlib import Path
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
+from cartapp.messages import _
+
 from .errors import WeakPassword
 
 MIN_CHARACTERS = 8
 MAX_BYTES = 1024
-"""In UTF-8; argon2 itself cuts nothing off, this only bounds its work."""
+"""Limit of the UTF-8 encoding. argon2 has none; this bounds its work."""
 
 SHOP_WORDS = ("cartapp", "shopping", "cart", "shop")
-"""Words that anybody would try first on this shop (ASVS 6.1.2)."""
+"""Context-specific words that are easy to guess (ASVS 6.1.2)."""
 
-_MIN_OTHERS = 4  # characters that must be left of a password without the words that are easy to guess
-_MIN_WORD = 3  # characters of a name below which it is no word worth looking for
+_MIN_OTHERS = 4  # characters of a password besides words that are easy to guess
+_MIN_WORD = 3  # characters; shorter words are ignored
 
-# The cheat sheet's minimum. Raising a number is all there is to do: every log-in makes an old hash new.
+# The minimum of the cheat sheet. After an increase, each log-in replaces an outdated hash.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, type=Type.ID)
 
-THREADS = 2
-"""Hashes at a time in a process; each takes 19 MiB and a core."""
+MAX_CONCURRENT_HASHES = 2
+"""Per process. Each hash takes 19 MiB and a core."""
 
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
+_threads = ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="argon2")
 
 
 class Passwords:
-    """Hashes and verifies off the event loop, a few at a time; `Turns` decides which of them come first.
+    """Hash and verify passwords in threads. `HashingQueue` decides the order.
 
-    `checks` counts verifications, those for users that do not exist included.
+    `checks` counts verifications, including those for unknown users.
     """
 
     def __init__(self, hasher: PasswordHasher = _hasher) -> None:
         self._hasher = hasher
         self.checks = 0
-        _common()
-        _nobodys(hasher)
+        _common_passwords()
+        _dummy_hash(hasher)
 
     async def hash(self, password: str) -> str:
-        """The argon2id hash, in the PHC string format."""
+        """Return the argon2id hash in the PHC string format."""
         return await asyncio.get_running_loop().run_in_executor(_threads, self._hasher.hash, password)
 
-    async def verify(self, kept: str | None, password: str) -> bool:
-        """Whether this is the password of the hash; None costs the same work and is never right."""
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Return whether the password matches the hash. None takes the same time and never matches."""
         self.checks += 1
         loop = asyncio.get_running_loop()
-        known = kept or _nobodys(self._hasher)
-        right = await loop.run_in_executor(_threads, self._is_right, known, password)
-        return right and kept is not None
+        compared = password_hash or _dummy_hash(self._hasher)
+        matches = await loop.run_in_executor(_threads, self._matches, compared, password)
+        return matches and password_hash is not None
 
-    def is_outdated(self, kept: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
-        return self._hasher.check_needs_rehash(kept)
+    def is_outdated(self, password_hash: str) -> bool:
+        """Return whether the hash has other parameters than the present ones."""
+        return self._hasher.check_needs_rehash(password_hash)
 
-    def _is_right(self, kept: str, password: str) -> bool:
+    def _matches(self, password_hash: str, password: str) -> bool:
         try:
-            return self._hasher.verify(kept, password)
+            return self._hasher.verify(password_hash, password)
         except (VerifyMismatchError, InvalidHashError):
             return False
 
 
-def check_new(password: str, *, words: Iterable[str] = ()) -> None:
-    """Raises `WeakPassword` for one that nobody should take; `words` are the user's own, such as the name.
+def check_strength(password: str, *, words: Iterable[str] = ()) -> None:
+    """Check a new password. `words`: words of the user, such as the name. Raises `WeakPassword`.
 
-    Any characters will do, but for line breaks, and none must be there (ASVS 6.2.5). A password field of HTML
-    removes line breaks, so its owner could never log in with a browser.
+    No kind of character is required (ASVS 6.2.5), and all are allowed except line breaks: HTML password
+    fields remove them, so that the user could not log in with a browser.
     """
     if len(password) < MIN_CHARACTERS:
-        raise WeakPassword(f"The password must have at least {MIN_CHARACTERS} characters")
+        raise WeakPassword(_("The password must have at least {limit} characters"), limit=MIN_CHARACTERS)
     if len(password.encode()) > MAX_BYTES:
-        raise WeakPassword(f"The password must have at most {MAX_BYTES} bytes")
+        raise WeakPassword(_("The password must have at most {limit} bytes"), limit=MAX_BYTES)
     if "\n" in password or "\r" in password:
-        raise WeakPassword("The password must be one line: browsers send no line breaks")
-    if password.lower() in _common():
-        raise WeakPassword("This password is one of the most common ones; choose another")
-    if len(_without(password.lower(), (*SHOP_WORDS, *words))) < _MIN_OTHERS:
-        raise WeakPassword("This password is easy to guess from your name or the shop's; choose another")
+        raise WeakPassword(_("The password must not contain line breaks"))
+    if password.lower() in _common_passwords():
+        raise WeakPassword(_("This password is too common; choose another"))
+    if len(_remove_words(password.lower(), (*SHOP_WORDS, *words))) < _MIN_OTHERS:
+        raise WeakPassword(
+            _("This password is too similar to your name, your email or the shop's name; choose another")
+        )
 
 
-def words_of(email: str, name: str) -> list[str]:
-    """What is easy to guess of a user."""
+def personal_words(email: str, name: str) -> list[str]:
+    """Return the words of a user that are easy to guess."""
     return [email, email.partition("@")[0], name, *re.split(r"\W+", name)]
 
 
-def _without(password: str, words: Iterable[str]) -> str:
+def _remove_words(password: str, words: Iterable[str]) -> str:
     for word in sorted({word.lower() for word in words if len(word) >= _MIN_WORD}, key=len, reverse=True):
         password = password.replace(word, "")
     return password
 
 
 @cache
-def _common() -> frozenset[str]:
+def _common_passwords() -> frozenset[str]:
     text = Path(__file__).with_name("common_passwords.txt").read_text(encoding="ascii")
     return frozenset(text.partition("\n\n")[2].split("\n"))
 
 
 @cache
-def _nobodys(hasher: PasswordHasher) -> str:
-    """A hash that no password fits: what is verified when there is no user."""
+def _dummy_hash(hasher: PasswordHasher) -> str:
+    """Return a hash that no password matches, to verify against for unknown users."""
     return hasher.hash(secrets.token_bytes(32))

@@ -1,4 +1,4 @@
-"""The users' rows. Every function is one step of a transaction that the caller makes."""
+"""Rows of users. Each function is a step of the caller's transaction."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from .addresses import email_key as email_key
 from .addresses import lookup_keys
 from .tables import LOGINS, REMEMBER_ME, USERS
 
-_EPOCH_OF_NEW = 1
+_FIRST_EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class User:
     name: str
     password_hash: str
     epoch: int
-    """Raised to end everything that the user is logged in with."""
+    """Incremented to end all log-ins of the user."""
     disabled: bool
     created: int
 
@@ -35,15 +35,15 @@ _COLUMNS = tuple(USERS.c[name] for name in User.__slots__)
 
 
 def add(connection: Connection, email: str, name: str, password_hash: str, now: int) -> User:
-    """A new user. Raises `IntegrityError` when the address is taken."""
-    made = User(secrets.token_hex(16), email.strip(), name, password_hash, _EPOCH_OF_NEW, False, now)
-    values = {name: getattr(made, name) for name in User.__slots__}
+    """Add a user. Raises `IntegrityError` if the address is taken."""
+    user = User(secrets.token_hex(16), email.strip(), name, password_hash, _FIRST_EPOCH, False, now)
+    values = {name: getattr(user, name) for name in User.__slots__}
     connection.execute(insert(USERS).values(email_key=email_key(email), **values))
-    return made
+    return user
 
 
-def having_email(email: str) -> Select[Any]:
-    """The query for the user with an address; see `lookup_keys` for the first of several rows."""
+def select_by_email(email: str) -> Select[Any]:
+    """Return the query for a user by e-mail address. Of several rows the first counts; see `lookup_keys`."""
     keys = lookup_keys(email)
     if len(keys) == 1:
         return select(*_COLUMNS).where(USERS.c.email_key == keys[0])
@@ -51,64 +51,64 @@ def having_email(email: str) -> Select[Any]:
     return select(*_COLUMNS).where(USERS.c.email_key.in_(keys)).order_by(order)
 
 
-def having_id(user_id: str) -> Select[Any]:
-    """The query for the user with an id."""
+def select_by_id(user_id: str) -> Select[Any]:
+    """Return the query for a user by ID."""
     return select(*_COLUMNS).where(USERS.c.id == user_id)
 
 
-def having_login(login_id: int) -> Select[Any]:
-    """The query for the user of a log-in that is still good."""
+def select_by_login(login_id: int) -> Select[Any]:
+    """Return the query for the user of a valid log-in."""
     return select(*_COLUMNS).join(LOGINS, is_current()).where(LOGINS.c.id == login_id)
 
 
-def everybody() -> Select[Any]:
-    """The query for all users, by address."""
+def select_all() -> Select[Any]:
+    """Return the query for all users by e-mail address."""
     return select(*_COLUMNS).order_by(USERS.c.email)
 
 
-def found(rows: Sequence[Row[Any]]) -> User | None:
-    """The user that a query found."""
+def user_from_rows(rows: Sequence[Row[Any]]) -> User | None:
+    """Return the user in the first row, or None."""
     return User(**rows[0]._mapping) if rows else None
 
 
-def one(connection: Connection, query: Select[Any]) -> User | None:
-    """The user that a query finds."""
-    return found(connection.execute(query).all())
+def fetch_user(connection: Connection, query: Select[Any]) -> User | None:
+    """Return the user that a query finds, or None."""
+    return user_from_rows(connection.execute(query).all())
 
 
 def is_current() -> Any:
-    """The condition under which a log-in is good: the user is there, enabled, and of the same epoch."""
+    """Return the condition for a valid log-in: its user exists, is enabled, and has the same epoch."""
     return (
         (USERS.c.id == LOGINS.c.user_id) & (USERS.c.epoch == LOGINS.c.epoch) & (USERS.c.disabled == false())
     )
 
 
 def change(connection: Connection, user_id: str, **values: Any) -> bool:
-    """Set columns; False when there is no such user."""
+    """Set columns of a user. Return False if the user does not exist."""
     return connection.execute(update(USERS).where(USERS.c.id == user_id).values(**values)).rowcount > 0
 
 
 def replace_hash(connection: Connection, user: User, password_hash: str) -> bool:
-    """Set the password's hash; False when the password has changed since `user` was read."""
+    """Set the password hash. Return False if the password has changed since `user` was read."""
     unchanged = (USERS.c.id == user.id) & (USERS.c.epoch == user.epoch)
     return connection.execute(update(USERS).where(unchanged).values(password_hash=password_hash)).rowcount > 0
 
 
-def raise_epoch(connection: Connection, user: User) -> int:
-    """Begin a new epoch of a user, whose row this transaction has found unchanged; returns it."""
+def increment_epoch(connection: Connection, user: User) -> int:
+    """Increment the epoch of a user and return it. `user` must be current in this transaction."""
     change(connection, user.id, epoch=user.epoch + 1)
     return user.epoch + 1
 
 
-def end_everything(connection: Connection, user_id: str) -> None:
-    """Log the user out everywhere, remembered devices included."""
+def end_all_logins(connection: Connection, user_id: str) -> None:
+    """End all log-ins and remember-me tokens of a user."""
     change(connection, user_id, epoch=USERS.c.epoch + 1)
-    of_user = select(LOGINS.c.id).where(LOGINS.c.user_id == user_id)
-    connection.execute(delete(REMEMBER_ME).where(REMEMBER_ME.c.login_id.in_(of_user)))
+    login_ids = select(LOGINS.c.id).where(LOGINS.c.user_id == user_id)
+    connection.execute(delete(REMEMBER_ME).where(REMEMBER_ME.c.login_id.in_(login_ids)))
     connection.execute(delete(LOGINS).where(LOGINS.c.user_id == user_id))
 
 
 def remove(connection: Connection, user_id: str) -> None:
-    """Remove the user and all log-ins."""
-    end_everything(connection, user_id)
+    """Remove a user and all log-ins."""
+    end_all_logins(connection, user_id)
     connection.execute(delete(USERS).where(USERS.c.id == user_id))

@@ -12,7 +12,7 @@ from .cart import (
     Offer,
     Offers,
 )
-from .money import MAX_PRICE, InvalidPrice, cents_of, decimal_of, number_of, read_price
+from .money import MAX_PRICE, InvalidPrice, amount_from_cents, cents_from_decimal, parse_decimal, parse_price
 
 __all__ = [
     "MAX_LINES",
@@ -27,8 +27,8 @@ __all__ = [
     "NotInCart",
     "Offer",
     "Offers",
-    "cents_of",
-    "decimal_of",
-    "number_of",
-    "read_price",
+    "amount_from_cents",
+    "cents_from_decimal",
+    "parse_decimal",
+    "parse_price",
 ]

@@ -1,4 +1,4 @@
-"""Cart and CartItem: frozen values; every change gives a new cart."""
+"""Cart and CartItem, immutable values. Every change returns a new cart."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
@@ -6,40 +6,42 @@ from typing import Any, NamedTuple, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cartapp.messages import MessageError, _
+
 MAX_PRODUCT_ID = 2**53 - 1
-"""The largest whole number that every JSON reader keeps exactly (RFC 8259, section 6)."""
+"""Largest integer that all JSON parsers keep exact (RFC 8259, section 6)."""
 MAX_QUANTITY = 10_000
-"""Pieces in one line."""
+"""Maximum quantity of one line."""
 MAX_LINES = 200
-"""Different products in one cart."""
+"""Maximum number of different products in a cart."""
 MAX_NAME = 200
-"""Characters in a product's name."""
+"""Maximum length of a product name, in characters."""
 
 
-class NotInCart(LookupError):
+class NotInCart(MessageError):
     """The cart has no line of this product."""
 
     def __init__(self) -> None:
-        super().__init__("Product not in cart")
+        super().__init__(_("Product not in cart"))
 
 
-class CartFull(ValueError):
-    """The change would pass a limit of the cart; the message names it."""
+class CartFull(MessageError):
+    """The change would exceed a limit of the cart. The message names it."""
 
 
 class Offer(NamedTuple):
-    """What a product is called and costs at present; the price is in cents."""
+    """Current name and price (in cents) of a product."""
 
     name: str
     price: int
 
 
 Offers = Mapping[int, Offer | None]
-"""Offers by product, not necessarily of a whole cart; None for a product that is no longer sold."""
+"""Offers by product ID, not necessarily for a whole cart; None for a product no longer sold."""
 
 
 class CartItem(Struct, frozen=True):
-    """One line: a product, its price in cents, and how many of it."""
+    """One line of a cart: product, price in cents, quantity."""
 
     product_id: int
     name: str
@@ -48,51 +50,62 @@ class CartItem(Struct, frozen=True):
 
     @property
     def subtotal(self) -> int:
-        """The line's price in cents."""
+        """Price of the line in cents."""
         return self.price * self.quantity
 
     def with_quantity(self, quantity: int) -> Self:
-        """The line with another quantity. Raises `CartFull` above `MAX_QUANTITY`."""
+        """Return the line with another quantity. Raises `CartFull` above `MAX_QUANTITY`."""
         if quantity > MAX_QUANTITY:
-            raise CartFull(f"A line of the cart holds at most {MAX_QUANTITY} pieces")
+            raise CartFull(_("The cart holds at most {limit} of one product"), limit=MAX_QUANTITY)
         return replace(self, quantity=quantity)
 
 
 class Cart(Struct, frozen=True):
-    """Lines in the order in which their products were first added; no product stands in two."""
+    """Lines in the order of their first addition, one per product."""
 
     items: tuple[CartItem, ...] = ()
 
     def add(self, item: CartItem) -> "Cart":
-        """The cart with the item in it; of a product that is there already only the quantity grows.
+        """Add an item. A product already in the cart keeps its name and price, and its quantity grows.
 
-        Raises `CartFull` when the line would pass `MAX_QUANTITY` or the cart `MAX_LINES`.
+        Raises `CartFull` if the line would exceed `MAX_QUANTITY` or the cart `MAX_LINES`.
         """
-        there = self.find(item.product_id)
-        if there is not None:
-            return self._with(there.with_quantity(there.quantity + item.quantity))
+        line = self.find(item.product_id)
+        if line is not None:
+            return self._replace_line(line.with_quantity(line.quantity + item.quantity))
         if len(self.items) >= MAX_LINES:
-            raise CartFull(f"The cart holds at most {MAX_LINES} different products")
+            raise CartFull(_("The cart holds at most {limit} different products"), limit=MAX_LINES)
         return Cart((*self.items, item.with_quantity(item.quantity)))
 
+    def insert_all(self, removed: "Cart", positions: Mapping[int, int]) -> "Cart":
+        """Add items; new lines go to these positions, by product ID. Raises `CartFull` like `add`."""
+        cart = self
+        for item in removed.items:
+            added = cart.add(item)
+            if len(added.items) > len(cart.items):
+                position = positions[item.product_id]
+                added = Cart((*cart.items[:position], added.items[-1], *cart.items[position:]))
+            cart = added
+        return cart
+
     def set_quantity(self, product_id: int, quantity: int) -> "Cart":
-        """The cart with this many of a product; 0 removes its line. Raises `NotInCart` and `CartFull`."""
-        there = self._line(product_id)
-        return self.remove(product_id) if quantity == 0 else self._with(there.with_quantity(quantity))
+        """Set the quantity of a product; 0 removes its line. Raises `NotInCart` and `CartFull`."""
+        line = self._get_line(product_id)
+        return self.remove(product_id) if quantity == 0 else self._replace_line(line.with_quantity(quantity))
 
     def remove(self, product_id: int) -> "Cart":
-        """The cart without the product. Raises `NotInCart`."""
-        gone = self._line(product_id)
-        return Cart(tuple(item for item in self.items if item is not gone))
+        """Remove a product. Raises `NotInCart`."""
+        removed = self._get_line(product_id)
+        return Cart(tuple(item for item in self.items if item is not removed))
 
     def clear(self) -> "Cart":
-        """The empty cart."""
+        """Return an empty cart."""
         return Cart()
 
-    def at(self, offers: Offers) -> "Cart":
-        """The cart with present names and prices, without what is no longer sold.
+    def with_offers(self, offers: Offers) -> "Cart":
+        """Update names and prices, and remove products no longer sold.
 
-        A line of a product that `offers` says nothing of stays as it is.
+        Lines of products missing from `offers` stay unchanged.
         """
         if not offers:
             return self
@@ -103,60 +116,60 @@ class Cart(Struct, frozen=True):
                 items.append(replace(item, name=offer.name, price=offer.price))
         return Cart(tuple(items))
 
-    def with_room(self, offers: Offers) -> "Cart":
-        """The cart, which when it is full gives up what is no longer sold."""
+    def without_unsold_if_full(self, offers: Offers) -> "Cart":
+        """Remove products no longer sold if the cart is full."""
         if len(self.items) < MAX_LINES:
             return self
         return Cart(tuple(item for item in self.items if offers.get(item.product_id, item) is not None))
 
-    def unsold(self, offers: Offers) -> list[str]:
-        """The names of products in the cart that are no longer sold."""
+    def unsold_names(self, offers: Offers) -> list[str]:
+        """Return the names of products in the cart that are no longer sold."""
         return [item.name for item in self.items if offers.get(item.product_id, item) is None]
 
-    def repriced(self, offers: Offers) -> list[str]:
-        """The present names of products in the cart that cost something else at present."""
-        present = [(item.price, offers.get(item.product_id)) for item in self.items]
-        return [offer.name for price, offer in present if offer is not None and offer.price != price]
+    def repriced_names(self, offers: Offers) -> list[str]:
+        """Return the current names of products in the cart with a changed price."""
+        lines = [(item.price, offers.get(item.product_id)) for item in self.items]
+        return [offer.name for price, offer in lines if offer is not None and offer.price != price]
 
     @property
     def total(self) -> int:
-        """The price of everything, in cents."""
+        """Price of all lines in cents."""
         return sum(item.subtotal for item in self.items)
 
     @property
     def item_count(self) -> int:
-        """How many pieces there are."""
+        """Sum of the quantities."""
         return sum(item.quantity for item in self.items)
 
     @property
     def unique_items(self) -> int:
-        """How many different products there are."""
+        """Number of different products."""
         return len(self.items)
 
     def find(self, product_id: int) -> CartItem | None:
-        """The product's line, or None."""
+        """Return the line of a product, or None."""
         for item in self.items:
             if item.product_id == product_id:
                 return item
         return None
 
-    def _line(self, product_id: int) -> CartItem:
+    def _get_line(self, product_id: int) -> CartItem:
         item = self.find(product_id)
         if item is None:
             raise NotInCart
         return item
 
-    def _with(self, changed: CartItem) -> "Cart":
+    def _replace_line(self, changed: CartItem) -> "Cart":
         items = [changed if item.product_id == changed.product_id else item for item in self.items]
         return Cart(tuple(items))
 
     @classmethod
     def from_session(cls, lines: Iterable[Mapping[str, Any]]) -> Self:
-        """The cart that `to_session` wrote down."""
+        """Create a cart from the value of `to_session`."""
         return cls(tuple([CartItem(**line) for line in lines]))
 
     def to_session(self) -> list[dict[str, Any]]:
-        """The cart as plain JSON values, prices in cents."""
+        """Return the cart as JSON types, prices in cents."""
         return [
             {
                 "product_id": item.product_id,

@@ -1,13 +1,15 @@
-"""What the catalogue says of a product."""
+"""A product of the catalogue."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product; the price is in cents."""
+    """Product with its price in cents."""
 
     id: int
     name: str
     price: int
     description: str
+    category: str = ""
+    """Empty for none."""

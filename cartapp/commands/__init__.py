@@ -1,21 +1,26 @@
-"""The `cart` command, one file a group: parse, call, print.
+"""The `cart` command: one file per group. Parse, call, print.
 
-What takes long to import is imported inside the functions that need it: `cart --help` answers at once.
+Slow imports are inside the functions that need them, so that `cart --help` is fast.
 """
 
+import gc
+import os
 import sys
 from io import TextIOWrapper
 
 import typer
 
-from ..logs import escape_warnings
+from cartapp.logs import escape_warnings
+
 from . import backends, catalogue, config, db, output, secret, serve, sessions, users
 
-_STATUSES = (None, 0, 1, 2, 130)  # ours; uvicorn ends with 3 when it cannot start
+_GC_THRESHOLD = 20_000  # imports create many objects and little garbage
+
+_EXIT_STATUSES = (None, 0, 1, 2, 130)  # uvicorn exits with 3 when it cannot start
 
 app = typer.Typer(
     name="cart",
-    help="A shopping cart on a session layer that keeps every change.",
+    help="Run the shop, and manage its sessions, users, products and database.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -30,35 +35,44 @@ app.command("config")(config.config)
 
 
 def main() -> None:
-    """Run the command. What can go wrong becomes a sentence on standard error and status 1."""
+    """Run the command. An expected error is printed to standard error and ends with status 1."""
+    gc.set_threshold(_GC_THRESHOLD)
     escape_warnings()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # for what its encoding has no character
+            stream.reconfigure(errors="backslashreplace")  # for characters outside the stream's encoding
     try:
         app(prog_name="cart")
     except SystemExit as end:
-        sys.exit(end.code if end.code in _STATUSES else 1)
-    except Exception as error:  # noqa: BLE001  # one that is not ours to explain is raised again
-        for sentence in _sentences(error):
-            output.note(sentence)
+        sys.exit(end.code if end.code in _EXIT_STATUSES else 1)
+    except Exception as error:  # noqa: BLE001  # unexpected errors are raised again
+        for message in _messages(error):
+            output.print_notice(message)
         sys.exit(1)
 
 
-def _sentences(error: Exception) -> tuple[str, ...]:
-    """What to say of an error that a user can mend; any other is a mistake of ours and raised again."""
-    from ..session.errors import SessionError
-    from ..settings import SettingsError
+def _open_closed_streams() -> None:
+    """Replace streams that the caller closed (`>&-`), before a file or socket gets their descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - stays open
+
+
+def _messages(error: Exception) -> tuple[str, ...]:
+    """Return the messages of an error that the user can fix; raise any other error again."""
+    from cartapp.session import SessionError
+    from cartapp.settings import SettingsError
 
     if isinstance(error, SettingsError):
-        return error.sentences
+        return error.messages
     if isinstance(error, SessionError):
         return (str(error),)
     if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return (f"{error.strerror or error}{where}.",)
-    from ..accounts import AccountError
-    from ..catalogue.files import InvalidCatalogue
+        file = f": {error.filename}" if error.filename else ""
+        return (f"{error.strerror or error}{file}.",)
+    from cartapp.accounts import AccountError
+    from cartapp.catalogue.files import InvalidCatalogue
 
     if isinstance(error, (AccountError, InvalidCatalogue)):
         return (f"{str(error).removesuffix('.')}.",)

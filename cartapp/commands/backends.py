@@ -1,43 +1,46 @@
-"""`cart backends`: the kinds of session store, whether they answer, and which is used."""
+"""`cart backends`: list, check, choose and copy session stores."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import output
+from . import audit, output
 from .output import JsonOption
 
 if TYPE_CHECKING:
-    from ..session.transfer import Copied
+    from cartapp.session.admin import CopyResult
 
-_STORE = "A backend or a URL; `-` reads it from standard input, out of sight of `ps`"
+_STORE = "Backend name or store URL; `-` reads it from standard input, which hides it from `ps`."
 
-app = typer.Typer(help="Choose and check where sessions are kept.", no_args_is_help=True)
+app = typer.Typer(help="List, check, choose and copy session stores.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_backends(as_json: JsonOption = False) -> None:
-    """List the backends: whether their driver is installed, and whether they answer."""
+    """List the backends, their drivers, and whether their servers respond.
+
+    Example: cart backends list --json
+    """
     import asyncio
     from dataclasses import asdict
 
-    from ..settings import load
-    from ..start import backend_states
+    from cartapp.backends import get_backend_statuses
+    from cartapp.settings import load
 
-    states = asyncio.run(backend_states(load()))
+    statuses = asyncio.run(get_backend_statuses(load()))
     if as_json:
-        output.print_json([asdict(state) for state in states])
+        output.print_json([asdict(status) for status in statuses])
         return
     rows = [
         (
-            state.name,
-            "used" if state.used else "",
-            "-" if not state.built else "installed" if state.installed else "missing",
-            "-" if state.milliseconds is None else f"{state.milliseconds:.1f} ms",
-            state.remark,
+            status.name,
+            "used" if status.used else "",
+            "installed" if status.installed else "missing",
+            "-" if status.milliseconds is None else f"{status.milliseconds:.1f} ms",
+            status.remark,
         )
-        for state in states
+        for status in statuses
     ]
     output.console().print(output.table(("BACKEND", "", "DRIVER", "PING", ""), rows, numbers=("PING",)))
 
@@ -45,99 +48,121 @@ def list_backends(as_json: JsonOption = False) -> None:
 @app.command("check")
 def check(
     backend: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME|URL]", help=f"{_STORE}. Without it, the one in use."),
+        str | None, typer.Argument(metavar="[NAME|URL]", help=f"{_STORE} Default: the configured store.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write, read, change and remove a record of its own, and say how long each step took."""
+    """Create, load, change and delete a test record, and show the time of each step.
+
+    Example: cart backends check redis://localhost:6379/0
+    """
     import asyncio
 
-    from ..settings import choice_of_store, load, masked_url
-    from ..start import check_store
+    from cartapp.backends import check_store
+    from cartapp.settings import load, masked_url, store_override
 
-    settings = load(choice_of_store(_given(backend)) if backend else None)
+    settings = load(store_override(_argument_or_stdin(backend)) if backend else None)
     steps = asyncio.run(check_store(settings))
     times = {step.name: round(step.milliseconds, 3) for step in steps}
     url = masked_url(settings.store_url)
     if as_json:
         output.print_json({"backend": settings.backend, "url": url, "milliseconds": times})
         return
-    output.say(f"{settings.backend} at {url} answers and keeps what it is given.")
+    output.print_line(f"{settings.backend} at {url} works.")
     rows = [(name, f"{milliseconds:.2f}") for name, milliseconds in times.items()]
     output.console().print(output.table(("STEP", "MS"), rows, numbers=("MS",)))
 
 
 @app.command("copy")
 def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help=f"{_STORE}.")],
-    target: Annotated[str, typer.Argument(metavar="TO", help=f"{_STORE}.")],
+    source: Annotated[str, typer.Argument(metavar="FROM", help=_STORE)],
+    target: Annotated[str, typer.Argument(metavar="TO", help=_STORE)],
+    rate: Annotated[
+        int | None, typer.Option("--limit-rate", min=1, metavar="N", help="Copy at most N sessions a second.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy all live sessions, with their users and expiry; visitors may use both backends meanwhile.
+    """Copy all live sessions. Both stores may be in use during the copy.
 
-    Run it again to bring TO up to date. A session that ended in TO stays ended.
-    A session that ended in FROM is ended in TO as well, unless it was used there.
-    If a session changed in both, the later change is kept.
+    Repeat the command to update TO, or to continue after Ctrl-C. A session that ended in TO stays ended. A
+    session that ended in FROM is ended in TO, unless it was used there. If a session changed in both, the
+    later change wins.
 
     Example: cart backends copy file redis
     """
     import asyncio
     from dataclasses import asdict
 
-    from ..session.errors import SessionError
-    from ..session.transfer import Copied
-    from ..start import copy_between
+    from cartapp.backends import copy_backend
+    from cartapp.session import SessionError
+    from cartapp.session.admin import CopyResult
 
-    copied = Copied()
-    source, target = _given(source), _given(target)
+    result = CopyResult()
+    source, target = _argument_or_stdin(source), _argument_or_stdin(target)
 
-    def report(so_far: Copied) -> None:
-        nonlocal copied
-        copied = so_far
-        show(so_far.seen)
+    def report(so_far: CopyResult) -> None:
+        nonlocal result
+        result = so_far
+        bar.total = so_far.total
+        bar(so_far.seen)
 
-    try:
-        with output.progress("Copying") as show:
-            copied = asyncio.run(copy_between(source, target, report))
-    except (KeyboardInterrupt, SessionError) as error:
-        if copied.seen or isinstance(error, KeyboardInterrupt):
-            output.note(f"Stopped after at least {_counted(copied)} The copy can be run again.")
-        raise
+    with output.progress("Copying") as bar:
+        try:
+            result = asyncio.run(copy_backend(source, target, report, rate=rate))
+        except (KeyboardInterrupt, SessionError) as error:
+            bar.close()
+            if result.seen or isinstance(error, KeyboardInterrupt):
+                _record_copy(source, target, result, completed=False)
+                output.print_notice(f"Stopped. So far: {_counts(result)}. Repeat the command to continue.")
+            raise
+    _record_copy(source, target, result)
     if as_json:
-        output.print_json(asdict(copied))
+        output.print_json({name: value for name, value in asdict(result).items() if name != "total"})
         return
-    output.say(_counted(copied))
-    if copied.ended_in_target:
-        output.note(f"{copied.ended_in_target} had ended in the target and were not copied again.")
-    if copied.unreadable:
-        output.note(f"{copied.unreadable} were unreadable and not copied.")
+    output.print_line(f"Sessions: {_counts(result)}.")
+    if result.ended_in_target:
+        output.print_notice(f"Not copied, because they had ended in TO: {result.ended_in_target}.")
+    if result.unreadable:
+        output.print_notice(f"Not copied, because they are unreadable: {result.unreadable}.")
 
 
-def _given(argument: str) -> str:
-    """Return the argument, or the next line of standard input in place of `-`."""
+def _record_copy(source: str, target: str, result: "CopyResult", *, completed: bool = True) -> None:
+    from cartapp.settings import masked_url
+
+    stores = {"source": masked_url(source), "target": masked_url(target)}
+    counts = {"created": result.created, "replaced": result.replaced, "ended": result.ended}
+    audit.record("backends copy", **stores, **counts, completed=completed)
+
+
+@app.command("use")
+def use(name: Annotated[str, typer.Argument(help="Backend name; see `cart backends list`.")]) -> None:
+    """Choose the backend: write CART_SESSION_BACKEND to .env.local.
+
+    Example: cart backends use redis
+    """
+    from cartapp.settings import load
+    from cartapp.settings.env_local import LOCAL, use_backend
+    from cartapp.stores import create_store
+
+    create_store(load({"CART_SESSION_BACKEND": name}))
+    overriding = use_backend(name)
+    audit.record("backends use", backend=name)
+    output.print_line(f"Set CART_SESSION_BACKEND={name} in {LOCAL}. Restart to apply.")
+    for notice in overriding:
+        output.print_notice(notice)
+
+
+def _argument_or_stdin(argument: str) -> str:
+    """Return the argument, or for `-` the next line of standard input."""
     if argument != "-":
         return argument
     line = sys.stdin.readline().strip()
     if not line:
-        raise typer.BadParameter("`-` stands for a line on standard input with a backend or a URL.")
+        raise typer.BadParameter("Expected a backend name or a store URL on standard input.")
     return line
 
 
-def _counted(copied: "Copied") -> str:
-    in_target = f"{copied.replaced} updated, {copied.kept} kept, {copied.ended} ended"
-    return f"{copied.created} sessions copied, {in_target}."
-
-
-@app.command("use")
-def use(name: Annotated[str, typer.Argument(help="The backend's name; see `cart backends list`.")]) -> None:
-    """Choose the backend: writes CART_SESSION_BACKEND into .env.local."""
-    from ..local import LOCAL, use_backend
-    from ..settings import load
-    from ..start import store_of
-
-    store_of(load({"CART_SESSION_BACKEND": name}))
-    stronger = use_backend(name)
-    output.say(f"CART_SESSION_BACKEND={name} stands in {LOCAL} now; it is used from the next start on.")
-    for sentence in stronger:
-        output.note(sentence)
+def _counts(result: "CopyResult") -> str:
+    return (
+        f"{result.created} copied, {result.replaced} updated, {result.kept} unchanged, {result.ended} ended"
+    )

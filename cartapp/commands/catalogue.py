@@ -1,19 +1,19 @@
-"""`cart catalogue`: the products of the shop."""
+"""`cart catalogue`: manage the products."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import output
-from .opened import with_database
+from . import audit, output
+from .connections import with_database
 
-app = typer.Typer(help="Change the products that the shop sells.", no_args_is_help=True)
+app = typer.Typer(help="Manage the products of the shop.", no_args_is_help=True)
 
 
 @app.callback()
 def catalogue() -> None:
-    """Change the products that the shop sells."""
+    """Manage the products of the shop."""
 
 
 @app.command("load")
@@ -21,14 +21,25 @@ def load(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A .json array, or a .csv, of id, name, price and perhaps description."
+            metavar="FILE", help=".json array or .csv with id, name, price, optional description, category."
         ),
     ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask if products would disappear.")] = False,
 ) -> None:
-    """Let the products of a file be the catalogue, in their order; the former ones are gone."""
-    from ..catalogue import Catalogue
-    from ..catalogue.files import read_products
+    """Replace the catalogue by the products of a file, in the order of the file.
+
+    Example: cart catalogue load products.csv --yes
+    """
+    from cartapp.catalogue import Catalogue
+    from cartapp.catalogue.files import read_products
 
     products = read_products(file)
-    gone = with_database(lambda database: Catalogue(database).replace(products), new=True)
-    output.say(f"{len(products)} products are in the catalogue; {gone} of the former ones are gone.")
+    kept = {product.id for product in products}
+    missing = with_database(lambda database: Catalogue(database).count_others(kept), create=True)
+    if missing:
+        output.confirm(f"Remove {missing} products that {file} does not have?", yes=yes)
+    with output.progress("Loading") as bar:
+        bar.total = len(products)
+        removed = with_database(lambda database: Catalogue(database).replace(products, bar), create=True)
+    audit.record("catalogue load", file=str(file), loaded=len(products), removed=removed)
+    output.print_line(f"Loaded {len(products)} products, removed {removed}.")

@@ -1,25 +1,28 @@
-"""`cart config`: the settings in force."""
+"""`cart config`: show the settings."""
 
 from . import output
 from .output import JsonOption
 
 
 def config(as_json: JsonOption = False) -> None:
-    """Show the effective settings and where each came from; secrets are masked."""
-    from ..settings import load, masked_url, shown
+    """Show the effective settings and the source of each. Secrets are masked.
+
+    Example: cart config --json
+    """
+    from cartapp.settings import load, masked_url, masked_values
 
     settings = load()
-    values = shown(settings)
+    values = masked_values(settings)
     if as_json:
         output.print_json(
-            {name: {"value": value, "from": settings.origin(name)} for name, value in values.items()}
+            {name: {"value": value, "from": settings.get_origin(name)} for name, value in values.items()}
         )
         return
-    rows = [(name, _text(value), settings.origin(name)) for name, value in values.items()]
+    rows = [(name, _text(value), settings.get_origin(name)) for name, value in values.items()]
     output.console().print(output.table(("SETTING", "VALUE", "FROM"), rows))
-    output.note(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
-    for sentence in settings.notices:
-        output.note(sentence)
+    output.print_notice(f"Session store: {settings.backend}, {masked_url(settings.store_url)}")
+    for notice in settings.notices:
+        output.print_notice(notice)
 
 
 def _text(value: object) -> str:

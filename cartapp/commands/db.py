@@ -1,60 +1,68 @@
-"""`cart db`: the schema of DATABASE_URL, and the table of sessions that are kept in a database."""
+"""`cart db`: manage the schema of `DATABASE_URL` and the session table."""
 
 from typing import Annotated
 
 import typer
 
-from . import output
-from .opened import with_database
+from . import audit, output
+from .connections import with_database
 
-app = typer.Typer(help="Show the schema of the database, and bring it up to date.", no_args_is_help=True)
+app = typer.Typer(help="Show and upgrade the database schema.", no_args_is_help=True)
 
 
 @app.command("upgrade")
 def upgrade() -> None:
-    """Run the migrations that the database lacks, and make the table of its sessions.
+    """Run the missing migrations, and create the session table if sessions are kept in a database.
 
-    Several of these commands may run at the same time; one that was killed is completed by the next one.
+    Concurrent upgrades are safe. Run the command again after an interrupted one.
+
+    Example: cart db upgrade
     """
     import asyncio
 
-    from ..settings import load
-    from ..start import upgrade_schema
+    from cartapp.bootstrap import upgrade_schema
+    from cartapp.settings import load
 
-    output.say(f"The schema is at revision {asyncio.run(upgrade_schema(load()))}.")
+    revision = asyncio.run(upgrade_schema(load()))
+    audit.record("db upgrade", revision=revision)
+    output.print_line(f"Schema revision: {revision}.")
 
 
 @app.command("current")
 def current(as_json: output.JsonOption = False) -> None:
-    """Show the revision that the database is at."""
-    from ..revisions import head
-    from ..schema import check_known
+    """Show the schema revision of the database.
 
-    found, newest = with_database(lambda database: database.revision()), head()
+    Example: cart db current
+    """
+    from cartapp.database.revisions import head_revision
+    from cartapp.database.shop import check_revision
+
+    revision, latest = with_database(lambda database: database.get_revision()), head_revision()
     if as_json:
-        output.print_json({"revision": found, "newest": newest})
+        output.print_json({"revision": revision, "newest": latest})
         return
-    check_known(found)
-    if found == newest:
-        output.say(f"The schema is at revision {found}, the newest.")
+    check_revision(revision)
+    if revision == latest:
+        output.print_line(f"Schema revision: {revision} (latest).")
     else:
-        output.say(f"The schema is at revision {found or 'none'}; `cart db upgrade` brings it to {newest}.")
+        output.print_line(f"Schema revision: {revision or 'none'}. Run `cart db upgrade` to reach {latest}.")
 
 
 @app.command("sql")
 def sql(
     start: Annotated[
-        str, typer.Option("--from", metavar="REVISION", help="The revision that the database is at.")
+        str, typer.Option("--from", metavar="REVISION", help="Present revision of the database.")
     ] = "base",
 ) -> None:
-    """Print the SQL of `cart db upgrade`, for a database administrator; nothing is connected to.
+    """Print the SQL of `cart db upgrade` for a database administrator, without connecting.
 
     Example: cart db sql > schema.sql
     """
-    from ..revisions import known
-    from ..settings import load
-    from ..start import schema_sql
+    from cartapp.bootstrap import schema_sql
+    from cartapp.database.revisions import all_revisions
+    from cartapp.settings import load
 
-    if start != "base" and start not in known():
-        raise typer.BadParameter(f"There is no revision {start}; there are {', '.join(sorted(known()))}.")
+    revisions = sorted(all_revisions())
+    if start != "base" and start not in revisions:
+        raise typer.BadParameter(f"Unknown revision {start}. Known revisions: {', '.join(revisions)}.")
     output.write(schema_sql(load(), start))

@@ -1,28 +1,29 @@
-"""How commands print and ask: tables and colours for people, plain lines without wrapping for pipes."""
+"""Output of the commands: tables and colors on a terminal, plain unwrapped lines in a pipe."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..escapes import json_text, printable
+from cartapp.escapes import dump_json, escape_line
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
     from rich.table import Table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-"""For commands that show something, as the parameter `as_json`."""
+"""Option of the commands that list or show something; the parameter is `as_json`."""
 
-_UNBOUNDED = 10_000  # columns: wider than any line of ours, so that nothing is wrapped in a pipe
+_UNBOUNDED = 10_000  # columns; wider than any line, so that nothing is wrapped in a pipe
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console on standard output, or error. rich itself obeys `NO_COLOR`."""
+    """Create a console on standard output or error. rich obeys `NO_COLOR`."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -31,21 +32,21 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> "Table":
-    """A table; the columns `numbers` are aligned to the right."""
+    """Create a table. The columns `numbers` are right-aligned."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
+        table.add_row(*(Text(escape_line(cell)) for cell in row))
+    return table
 
 
-def moment(time: datetime | None, now: datetime) -> str:
-    """A time: as a distance from now for people, as ISO 8601 for pipes; `-` when there is none."""
+def format_time(time: datetime | None, now: datetime) -> str:
+    """Format a time: relative to `now` on a terminal, ISO 8601 in a pipe, `-` for None."""
     if time is None:
         return "-"
     if not sys.stdout.isatty():
@@ -57,47 +58,91 @@ def moment(time: datetime | None, now: datetime) -> str:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on standard output; what JSON lacks is written as text."""
-    write(json_text(value, indent=2) + "\n")
+    """Print a JSON value to standard output. Other types are written as text."""
+    write(dump_json(value, indent=2) + "\n")
 
 
-def say(text: str) -> None:
-    """A line on standard output."""
-    write(printable(text) + "\n")
+def print_line(text: str) -> None:
+    """Print a line to standard output."""
+    write(escape_line(text) + "\n")
 
 
 def write(escaped: str) -> None:
-    """Text on standard output that is escaped already."""
+    """Write escaped text to standard output."""
     typer.echo(escaped, nl=False)
 
 
-def note(text: str) -> None:
-    """A sentence beside the result, on standard error."""
-    typer.echo(printable(text), err=True)
+def print_notice(text: str) -> None:
+    """Print a line to standard error."""
+    typer.echo(escape_line(text), err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Return only when `yes` was given or the answer is yes; otherwise the command ends with status 1."""
+    """Ask for confirmation unless `yes` is set. Exits with status 1 on any other answer than yes."""
     if yes:
         return
     if not sys.stdin.isatty():
-        note("This must be confirmed and there is no terminal to ask on: add --yes.")
+        print_notice("Cannot ask for confirmation without a terminal. Add --yes.")
         raise typer.Exit(1)
-    if not typer.confirm(printable(question), err=True):
-        note("Nothing was changed.")
+    if not typer.confirm(escape_line(question), err=True):
+        print_notice("Nothing was changed.")
         raise typer.Exit(1)
+
+
+class ProgressBar:
+    """A progress bar on standard error, if that is a terminal; shown from the first call on."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.total: int | None = None
+        self.count = 0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __call__(self, count: int) -> None:
+        """Show the number done so far, with the total, rate and time left if `total` is set."""
+        self.count = count
+        if not sys.stderr.isatty():
+            return
+        if self._bar is None:
+            self._bar = _progress()
+            self._bar.start()
+            self._task = self._bar.add_task(self.description, total=self.total)
+        if self._task is not None:
+            self._bar.update(self._task, completed=count, total=self.total)
+
+    def close(self) -> None:
+        """Remove the bar from the terminal."""
+        if self._bar is not None:
+            self._bar.stop()
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error while long work goes on, where that is a terminal; call it with the count."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def progress(description: str) -> Iterator[ProgressBar]:
+    """Yield a progress bar, and remove it at the end of the block."""
+    bar = ProgressBar(description)
+    try:
+        yield bar
+    finally:
+        bar.close()
 
-    count = TextColumn("{task.completed}")
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda count: bar.update(task, completed=count)
+
+def _progress() -> "Progress":
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Count(ProgressColumn):
+        """The number done, the total and the rate."""
+
+        def render(self, task: Task) -> Text:
+            total = "" if task.total is None else f" of about {task.total:,.0f}"
+            rate = "" if task.speed is None else f", {task.speed:,.0f}/s"
+            return Text(f"{task.completed:,.0f}{total}{rate}")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        Count(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    return Progress(*columns, console=console(stderr=True), transient=True)

@@ -1,150 +1,190 @@
-"""`cart sessions purge`: ends sessions, and removes what has expired."""
+"""`cart sessions purge`: end sessions and remove expired ones."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import output
-from .opened import with_sessions
+from . import audit, output
+from .connections import find_user, with_sessions, with_users
 
 if TYPE_CHECKING:
-    from ..session.sessions import Sessions
+    from cartapp.session import Sessions
+    from cartapp.session.admin import Selection
 
-# A handle may begin with a dash, so what is no option of ours is taken as an argument; see `refuse_options`.
+# A handle may begin with a dash, so unknown options are parsed as arguments; see `reject_options`.
 HANDLES = {"ignore_unknown_options": True}
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def duration(text: str) -> timedelta:
-    """A time such as `7d`: a whole number of seconds, minutes, hours, days or weeks."""
-    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    if not found:
-        raise typer.BadParameter("a time such as 90s, 30m, 12h, 7d or 2w is wanted")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    """Parse a duration such as `7d`: a whole number of seconds, minutes, hours, days or weeks."""
+    matched = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    if not matched:
+        raise typer.BadParameter("Expected a duration such as 90s, 30m, 12h, 7d or 2w.")
+    return timedelta(**{_UNITS[matched[2]]: int(matched[1])})
 
 
-def refuse_options(handles: Sequence[str]) -> None:
-    """Tell mistyped options from handles that begin with a dash."""
+def reject_options(handles: Sequence[str]) -> None:
+    """Reject mistyped options among handles that begin with a dash."""
     for handle in handles:
         if handle.startswith("--") and len(handle) < 22:
-            raise typer.BadParameter(f"There is no option {handle}.")
+            raise typer.BadParameter(f"No such option: {handle}.")
 
 
 def purge(
     handles: Annotated[
-        list[str] | None, typer.Argument(metavar="HANDLE", help="These sessions; beginnings will do.")
+        list[str] | None, typer.Argument(metavar="HANDLE", help="Handles, or unique prefixes of handles.")
     ] = None,
     expired: Annotated[
-        bool, typer.Option("--expired", help="What has expired; no visitor notices, so nothing is asked.")
+        bool, typer.Option("--expired", help="Remove expired sessions, without asking.")
     ] = False,
     idle: Annotated[
         timedelta | None,
         typer.Option(
-            "--idle", parser=duration, metavar="TIME", help="All not used for so long: 30m, 12h, 7d."
+            "--idle", parser=duration, metavar="TIME", help="End sessions idle for this long: 30m, 12h, 7d."
         ),
     ] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="ID", help="All of this user; `cart users list` has the ID."),
+        typer.Option("--user", metavar="USER", help="Log out a user, by e-mail address or ID, everywhere."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="End all sessions.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    rate: Annotated[
+        int | None, typer.Option("--limit-rate", min=1, metavar="N", help="End at most N sessions a second.")
+    ] = None,
 ) -> None:
-    """End sessions: the named ones, or those that one of the options chooses."""
+    """End sessions: named ones, or those that an option selects.
+
+    Works in batches. After Ctrl-C, ended sessions stay ended; repeat the command to continue. A line in the
+    audit log records each run.
+
+    Example: cart sessions purge --idle 7d --dry-run
+    """
     handles = handles or []
-    refuse_options(handles)
+    reject_options(handles)
     if sum((bool(handles), expired, idle is not None, user is not None, everything)) != 1:
-        raise typer.BadParameter("Exactly one of --expired, --idle, --user, --all and HANDLE is wanted.")
+        raise typer.BadParameter("Give exactly one of --expired, --idle, --user, --all and HANDLE.")
     if expired:
-        _remove_expired(dry_run=dry_run)
-        return
-    selection = _selection(handles, idle, user)
-    with output.progress("Counting"):
-        found = with_sessions(selection.count)
-    if dry_run or not found:
-        output.say(f"{_sessions(found)} would be ended." if found else "There is no session to end.")
-        return
-    output.confirm(f"End {_sessions(found)} {selection.words}?", yes=yes)
-    with output.progress("Ending"):
-        ended = with_sessions(selection.end)
-    output.say(f"{_sessions(ended)} ended.")
+        _remove_expired(rate, dry_run=dry_run)
+    elif user is not None:
+        _log_out(user, rate, dry_run=dry_run, yes=yes)
+    else:
+        selection, description = _select(handles, idle)
+        _end(selection, description, rate, dry_run=dry_run, yes=yes)
 
 
-class _Selection(Protocol):
-    words: str
+def _select(handles: Sequence[str], idle: timedelta | None) -> tuple["Selection", str]:
+    """Return the selection and its description in the confirmation prompt."""
+    from cartapp.session.admin import ByHandle, ByIdleness, ByUser
+    from cartapp.settings import load
 
-    async def count(self, sessions: "Sessions") -> int: ...
-
-    async def end(self, sessions: "Sessions") -> int: ...
-
-
-class _Named:
-    def __init__(self, beginnings: Sequence[str]) -> None:
-        self.words = "by name"
-        self._beginnings = beginnings
-        self._handles: list[str] = []
-
-    async def count(self, sessions: "Sessions") -> int:
-        from ..session.survey import find_one
-
-        found = [(await find_one(sessions, text)).handle for text in self._beginnings]
-        self._handles = list(dict.fromkeys(found))
-        return len(self._handles)
-
-    async def end(self, sessions: "Sessions") -> int:
-        return sum([await sessions.end(handle) for handle in self._handles])
-
-
-class _Idle:
-    def __init__(self, idle: timedelta) -> None:
-        from ..settings import load
-
-        self.words = f"not used for {str(idle).removesuffix(', 0:00:00')}"
-        self._idle = idle
-        self._step = timedelta(seconds=load().session_ttl / 10)
-
-    async def count(self, sessions: "Sessions") -> int:
-        return await sessions.end_idle(self._idle, step=self._step, dry_run=True)
-
-    async def end(self, sessions: "Sessions") -> int:
-        return await sessions.end_idle(self._idle, step=self._step)
-
-
-class _OfUser:
-    def __init__(self, user: str | None) -> None:
-        self.words = "of everybody" if user is None else f"of the user {user}"
-        self._user = user
-
-    async def count(self, sessions: "Sessions") -> int:
-        number = 0
-        async for _ in sessions.find(self._user):
-            number += 1
-        return number
-
-    async def end(self, sessions: "Sessions") -> int:
-        return await (sessions.clear() if self._user is None else sessions.end_user(self._user))
-
-
-def _selection(handles: Sequence[str], idle: timedelta | None, user: str | None) -> _Selection:
     if handles:
-        return _Named(handles)
-    return _OfUser(user) if idle is None else _Idle(idle)
+        return ByHandle(handles), f" {' '.join(handles)}"
+    if idle is not None:
+        step = timedelta(seconds=load().session_ttl / 10)
+        return ByIdleness(idle, keep_alive_step=step), f" idle for {str(idle).removesuffix(', 0:00:00')}"
+    return ByUser(None), ""
 
 
-def _remove_expired(*, dry_run: bool) -> None:
+def _end(selection: "Selection", description: str, rate: int | None, *, dry_run: bool, yes: bool) -> None:
+    count = None
+    if dry_run or not yes:
+        count = _count(selection)
+        if not count:
+            output.print_line("No sessions to end.")
+            return
     if dry_run:
-        found = with_sessions(lambda sessions: sessions.count_expired())
-        output.say(f"{_sessions(found)} would be removed.")
+        output.print_line(f"Would end {_sessions(count or 0)}.")
         return
-    with output.progress("Removing"):
-        removed = with_sessions(lambda sessions: sessions.purge())
-    output.say(f"{_sessions(removed)} had expired and {'was' if removed == 1 else 'were'} removed.")
+    output.confirm(f"End {_sessions(count or 0)}{description}?", yes=yes)
+    end = partial(_end_all, selection, rate)
+    ended = _run("Ending", description.strip() or "all", count, end)
+    output.print_line(f"Ended {_sessions(ended)}." if ended else "No sessions to end.")
 
 
-def _sessions(number: int) -> str:
-    return f"{number} session" if number == 1 else f"{number} sessions"
+def _log_out(user: str, rate: int | None, *, dry_run: bool, yes: bool) -> None:
+    """End the sessions of a user, and the remember-me tokens if there is an account."""
+    from cartapp.session.admin import ByUser
+
+    account = find_user(user)
+    selection = ByUser(user if account is None else account.id)
+    count = _count(selection) if dry_run or not yes or account is None else None
+    if count == 0 and account is None:
+        output.print_notice(f"There is no user {user}, and no session of one.")
+        raise typer.Exit(1)
+    if dry_run:
+        output.print_line(f"Would end {_sessions(count or 0)}.")
+        return
+    devices = "" if account is None else " and all remembered devices"
+    output.confirm(f"End {_sessions(count or 0)}{devices} of user {user}?", yes=yes)
+    if account is not None:
+        with_users(lambda users: users.log_out(account.email))
+    ended = _run("Ending", f"user {user}", count, partial(_end_all, selection, rate))
+    output.print_line(f"Ended {_sessions(ended)}{devices}.")
+
+
+def _remove_expired(rate: int | None, *, dry_run: bool) -> None:
+    if dry_run:
+        count = with_sessions(lambda sessions: sessions.count_expired())
+        output.print_line(f"Would remove {_sessions(count, 'expired ')}.")
+        return
+
+    async def remove(sessions: "Sessions", bar: output.ProgressBar) -> int:
+        if sys.stderr.isatty():
+            bar.total = await sessions.count_expired()
+        return await sessions.purge(progress=bar, rate=rate)
+
+    removed = _run("Removing", "expired", None, remove)
+    output.print_line(f"Removed {_sessions(removed, 'expired ')}.")
+
+
+def _count(selection: "Selection") -> int:
+    async def count(sessions: "Sessions") -> int:
+        from cartapp.session.admin import estimate
+
+        bar.total = await estimate(sessions) if sys.stderr.isatty() else None
+        return await selection.count(sessions, bar)
+
+    with output.progress("Counting") as bar:
+        return with_sessions(count)
+
+
+async def _end_all(
+    selection: "Selection", rate: int | None, sessions: "Sessions", bar: output.ProgressBar
+) -> int:
+    return await selection.end(sessions, bar, rate)
+
+
+def _run(
+    description: str,
+    selected: str,
+    total: int | None,
+    operation: "Callable[[Sessions, output.ProgressBar], Awaitable[int]]",
+) -> int:
+    """Run an operation with a progress bar, and write it to the audit log, even if it is interrupted."""
+    from cartapp.session import SessionError
+
+    with output.progress(description) as bar:
+        bar.total = total
+        try:
+            number = with_sessions(lambda sessions: operation(sessions, bar))
+        except (KeyboardInterrupt, SessionError) as error:
+            bar.close()
+            if bar.count or isinstance(error, KeyboardInterrupt):
+                audit.record("sessions purge", selected=selected, ended=bar.count, completed=False)
+                output.print_notice(f"Stopped after {_sessions(bar.count)}. Repeat the command to continue.")
+            raise
+    audit.record("sessions purge", selected=selected, ended=number)
+    return number
+
+
+def _sessions(number: int, adjective: str = "") -> str:
+    return f"{number} {adjective}{'session' if number == 1 else 'sessions'}"

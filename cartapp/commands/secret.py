@@ -1,38 +1,42 @@
-"""`cart secret`: makes the secret key."""
+"""`cart secret`: create the secret key."""
 
 from typing import Annotated
 
 import typer
 
-from . import output
+from . import audit, output
 
-REPLICAS = (
-    "With several replicas: first add the new secret to CART_SECRET_KEYS_OLD on every one and restart them; "
-    "then make it CART_SECRET_KEY everywhere, the former one among the old."
+_REPLICAS = (
+    "With several replicas, first add the new secret to CART_SECRET_KEYS_OLD on each of them and restart; "
+    "then make it CART_SECRET_KEY everywhere and move the former secret to CART_SECRET_KEYS_OLD."
 )
 
 
 def secret(
-    write: Annotated[bool, typer.Option("--write", help="Put it into .env.local.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the secret to .env.local.")] = False,
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Put it into .env.local and keep the former one as old.")
+        bool, typer.Option("--rotate", help="Write the secret to .env.local and keep the former one as old.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Replace a secret without asking.")] = False,
 ) -> None:
-    """Print a new secret key, or put it into .env.local."""
-    from ..local import LOCAL, has_secret, replace_secret
-    from ..session.keys import new_secret
+    """Print a new secret key, or write it to .env.local.
+
+    Example: cart secret --rotate
+    """
+    from cartapp.session import new_secret
+    from cartapp.settings.env_local import LOCAL, has_secret, replace_secret
 
     if not write and not rotate:
-        output.say(new_secret())
+        output.print_line(new_secret())
         return
     if has_secret() and not rotate:
-        output.note(
-            "There is a secret already; without it, what it encrypted cannot be read and visitors are "
-            "logged out. --rotate keeps it among the old ones."
+        output.print_notice(
+            "A secret is already set. Replacing it makes what it encrypted unreadable, and visitors are "
+            "logged out. Use --rotate to keep it as an old secret."
         )
-        output.confirm("Replace it all the same?", yes=yes)
+        output.confirm("Replace it?", yes=yes)
     replace_secret(keep_former=rotate)
-    output.say(f"A new secret stands in {LOCAL}; it is used from the next start on.")
+    audit.record("secret", rotated=rotate)
+    output.print_line(f"Set CART_SECRET_KEY in {LOCAL}. Restart to apply.")
     if rotate:
-        output.note(REPLICAS)
+        output.print_notice(_REPLICAS)

@@ -1,101 +1,82 @@
-"""`cart serve`: the application on uvicorn."""
+"""`cart serve`: run the application."""
 
-import errno
-import signal
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import FrameType
+import re
 from typing import Annotated
 
 import typer
 
 from . import output
 
-GRACE = 10  # seconds that running requests get when the server is told to stop
-# Seconds that a worker may be silent, as one is that starts on a busy machine, before it is replaced; for as
-# long the death of another one may go unnoticed.
-_BUSY = 15
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
 def serve(
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port to listen on.")] = 7147,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 7147,
     backend: Annotated[
         str | None,
-        typer.Option("--backend", help="Where sessions are kept, instead of CART_SESSION_BACKEND."),
+        typer.Option("--backend", help="Session store, by name or URL; overrides CART_SESSION_BACKEND."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="How many processes share the work.")] = 1,
-    reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes.")] = 1,
+    drain: Annotated[
+        int | None,
+        typer.Option("--drain", min=0, max=300, help="Seconds to serve after SIGTERM; overrides CART_DRAIN."),
+    ] = None,
+    keep_alive: Annotated[
+        int,
+        typer.Option(
+            "--keep-alive",
+            min=1,
+            max=3600,
+            help="Seconds to keep an idle connection open.",
+        ),
+    ] = 5,
+    root_path: Annotated[
+        str,
+        typer.Option("--root-path", help="Path under which a proxy serves the shop, such as /shop."),
+    ] = "",
+    reload: Annotated[bool, typer.Option("--reload", help="Restart when the code changes.")] = False,
 ) -> None:
-    """Run the application; the first start makes what it needs."""
-    import uvicorn
+    """Run the application. The first start creates the secret key, the folders and the database.
 
-    from ..logs import configuration
-    from ..server.protocol import LimitedProtocol
-    from ..settings import choice_of_store, hand_over, load, masked_url
-    from ..start import prepare
+    Example: cart serve --backend redis --workers 4
+    """
+    from cartapp.backends import find_store_problem
+    from cartapp.bootstrap import prepare
+    from cartapp.server.run import AddressUnavailable, check_address, run
+    from cartapp.settings import load, masked_url, store_override
 
     if reload and workers > 1:
-        raise typer.BadParameter("--reload works with one worker only.")
-    overrides = choice_of_store(backend) if backend else {}
+        raise typer.BadParameter("--reload requires a single worker.")
+    if root_path and not _ROOT_PATH.fullmatch(root_path):
+        raise typer.BadParameter(f"--root-path: expected a path such as /shop, got {root_path!r}.")
+    overrides = store_override(backend) if backend else {}
+    if drain is not None:
+        overrides["CART_DRAIN"] = str(drain)
     settings = load(overrides)
-    _check_free(host, port)
-    settings, made = prepare(settings, workers)
-    for line in made:
-        output.say(line)
-    output.say(f"Sessions are kept in {settings.backend}: {masked_url(settings.store_url)}")
-    output.say(f"Open http://{f'[{host}]' if ':' in host else host}:{port} and stop with Ctrl-C.")
-    for sentence in settings.notices:
-        output.note(sentence)
-
-    signal.signal(signal.SIGTERM, _stop)  # uvicorn finishes what is running and then raises the signal again
-    with _figures_of(workers if settings.metrics else 1) as figures:
-        hand_over(overrides | figures)
-        uvicorn.run(
-            "cartapp.app:serve_app",
-            factory=True,
-            http=LimitedProtocol,
-            backlog=LimitedProtocol.limits.backlog,
-            host=host,
-            port=port,
-            workers=workers,
-            reload=reload,
-            reload_dirs=[str(Path(__file__).parents[1])] if reload else None,
-            log_config=configuration(settings),
-            access_log=settings.log_level in ("DEBUG", "INFO"),
-            server_header=False,
-            proxy_headers=False,  # the application reads them itself: see web/layers/forwarded.py
-            timeout_graceful_shutdown=GRACE,
-            timeout_worker_healthcheck=_BUSY,
-        )
-
-
-@contextmanager
-def _figures_of(workers: int) -> Iterator[dict[str, str]]:
-    """A folder where several workers share what `/metrics` tells, in the variable that names it to them."""
-    if workers == 1:
-        yield {}
-        return
-    with TemporaryDirectory(prefix="cart-metrics-") as folder:
-        yield {"PROMETHEUS_MULTIPROC_DIR": folder}
-
-
-def _check_free(host: str, port: int) -> None:
-    """End the command with a sentence when the address cannot be had."""
     try:
-        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        reason = "it is in use already; choose another --port" if taken else error.strerror
-        output.note(f"{host}:{port} cannot be listened on: {reason}.")
+        check_address(host, port)
+    except AddressUnavailable as error:
+        output.print_notice(str(error))
         raise typer.Exit(1) from None
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+    settings, created = prepare(settings, workers)
+    for line in created:
+        output.print_line(line)
+    output.print_line(f"Session store: {settings.backend}, {masked_url(settings.store_url)}")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    where = f"Serving {root_path} of a proxy on {address}" if root_path else f"Open {address}"
+    output.print_line(f"{where}. Press Ctrl-C to stop.")
+    for notice in settings.notices:
+        output.print_notice(notice)
+    if (problem := find_store_problem(settings)) is not None:
+        output.print_notice(f"{problem} Until it can be used, requests that need a session are 503.")
+    run(
+        settings,
+        overrides,
+        host=host,
+        port=port,
+        workers=workers,
+        root_path=root_path,
+        reload=reload,
+        keep_alive=keep_alive,
+    )

@@ -1,99 +1,139 @@
-"""`cart sessions`: what is in the store."""
+"""`cart sessions`: show and end sessions."""
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..escapes import json_text, printable
+from cartapp.escapes import dump_json, escape_line
+
 from . import output, purge
-from .opened import with_sessions
+from .connections import user_id, with_sessions
 from .output import JsonOption
 
 if TYPE_CHECKING:
-    from rich.live import Live
     from rich.table import Table
 
-    from ..session.sessions import SessionInfo, Sessions
+    from cartapp.session import SessionInfo, Sessions
+    from cartapp.session.admin import Query, Statistics
 
-# As in session.survey, which takes long to import; the type checker holds the two together.
+# A copy of `session.stores.queries.Order`, which is slow to import. mypy compares the two.
 Order = Literal["last_seen", "created", "expires", "size", "user", "handle"]
 
 UserOption = Annotated[
     str | None,
-    typer.Option("--user", metavar="ID", help="Only those of this user; `cart users list` has the ID."),
+    typer.Option("--user", metavar="USER", help="Sessions of a user only, by e-mail address or ID."),
 ]
 SortOption = Annotated[
-    Order, typer.Option("--sort", help="Times and sizes from the latest and largest, names from A to Z.")
+    Order, typer.Option("--sort", help="Sort order. Times and sizes descend, names ascend.")
 ]
 
 MASK = "***"
 COLUMNS = ("HANDLE", "USER", "CREATED", "LAST SEEN", "EXPIRES", "BYTES")
 
-app = typer.Typer(help="Show and end the sessions in the store.", no_args_is_help=True)
+app = typer.Typer(help="Show and end sessions.", no_args_is_help=True)
 app.command("purge", context_settings=purge.HANDLES)(purge.purge)
 
 
 @app.command("list")
 def list_sessions(
     user: UserOption = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Show at most so many; 0 shows all, in the store's order.")
-    ] = 50,
+    idle: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--idle", parser=purge.duration, metavar="TIME", help="Not used for this long: 12h, 7d."
+        ),
+    ] = None,
+    since: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--since", parser=purge.duration, metavar="TIME", help="Used within this time: 30m, 12h."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number; 0 lists all, unsorted.")] = 50,
     sort: SortOption = "last_seen",
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: one array, or with --limit 0 one object per line.")
+    ] = False,
 ) -> None:
-    """List the live sessions, the last used first."""
-    from ..session.survey import first
+    """List the live sessions, most recently used first.
 
+    The backend sorts and selects where it can. Otherwise the headers of all sessions are read.
+
+    Example: cart sessions list --sort size --limit 10
+    """
+    from cartapp.session.admin import Query, top_sessions
+
+    query = Query(user_id(user), used_before=_ago(idle), used_since=_ago(since))
     if limit == 0:
-        with_sessions(lambda sessions: _print_all(sessions, user, as_json=as_json))
+        with_sessions(lambda sessions: _print_all(sessions, query, as_json=as_json))
         return
-    infos, total = with_sessions(lambda sessions: first(sessions, limit, sort, user))
+    with output.progress("Reading") as bar:
+
+        async def read(sessions: "Sessions") -> "tuple[list[SessionInfo], int, str]":
+            bar.total = await _total(sessions)
+            return *await top_sessions(sessions, limit, sort, query=query, progress=bar), sessions.backend
+
+        infos, total, backend = with_sessions(read)
     if as_json:
-        output.print_json([_as_json(info) for info in infos])
+        output.print_json([session_as_json(info, backend) for info in infos])
     elif infos:
-        output.console().print(_table(infos))
+        output.console().print(session_table(infos))
     else:
-        output.note("There is no session.")
+        output.print_notice("No sessions.")
     if total > len(infos):
-        output.note(f"{total - len(infos)} more are not shown; --limit 0 shows all.")
+        output.print_notice(f"{total - len(infos)} more sessions. Use --limit 0 to list all.")
 
 
 @app.command("show", context_settings=purge.HANDLES)
 def show(
-    handle: Annotated[str, typer.Argument(help="The session's handle, or a beginning that no other has.")],
-    reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show the data's values, not only its keys.")
-    ] = False,
+    handle: Annotated[str, typer.Argument(help="Handle of the session, or a unique prefix.")],
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the values of the data.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one session."""
-    from ..session.survey import find_one
+    """Show a session. The values of its data are masked.
 
-    purge.refuse_options([handle])
-    info = with_sessions(lambda sessions: find_one(sessions, handle))
+    Example: cart sessions show 4hX2 --reveal
+    """
+    from cartapp.session.admin import resolve_handle
+
+    purge.reject_options([handle])
+
+    async def resolve(sessions: "Sessions") -> "tuple[SessionInfo, str]":
+        return await resolve_handle(sessions, handle), sessions.backend
+
+    info, backend = with_sessions(resolve)
     data = {key: value if reveal else MASK for key, value in (info.data or {}).items()}
     if as_json:
-        output.print_json({**_as_json(info), "data": data})
+        output.print_json({**session_as_json(info, backend), "data": data})
         return
     now = datetime.now(UTC)
-    times = (output.moment(time, now) for time in (info.created, info.last_seen, info.expires))
+    times = (output.format_time(time, now) for time in (info.created, info.last_seen, info.expires))
     facts = zip(COLUMNS, (info.handle, info.user or "-", *times, str(info.size)), strict=True)
     _print_facts([(name.lower(), value) for name, value in facts])
-    _print_facts([(f"  {key}", json_text(value)) for key, value in data.items()])
+    _print_facts([(f"  {key}", dump_json(value)) for key, value in data.items()])
     if data and not reveal:
-        output.note("The values are hidden; --reveal shows them.")
+        output.print_notice("Values are masked. Use --reveal to show them.")
 
 
 @app.command("stats")
 def stats(as_json: JsonOption = False) -> None:
-    """Show how many sessions there are, whose, how large and how old."""
-    from ..session.survey import statistics
+    """Show the number, sizes and ages of the sessions.
 
-    figures = with_sessions(statistics)
+    Example: cart sessions stats --json
+    """
+    from cartapp.session.admin import statistics
+
+    with output.progress("Reading") as bar:
+
+        async def read(sessions: "Sessions") -> "Statistics":
+            bar.total = await _total(sessions)
+            return await statistics(sessions, bar)
+
+        figures = with_sessions(read)
     counts = {
         "sessions": figures.sessions,
         "users": figures.users,
@@ -113,94 +153,98 @@ def stats(as_json: JsonOption = False) -> None:
         return
     now = datetime.now(UTC)
     facts = {name: str(number) for name, number in counts.items()}
-    facts |= {name: output.moment(time, now) for name, time in times.items()}
+    facts |= {name: output.format_time(time, now) for name, time in times.items()}
     _print_facts([(name.replace("_", " "), value) for name, value in facts.items()])
 
 
 @app.command("watch")
 def watch(
     user: UserOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number.")] = 20,
     sort: SortOption = "last_seen",
-    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 2.0,
-    count: Annotated[int, typer.Option("--count", min=0, help="Stop after so many looks; 0 goes on.")] = 0,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between refreshes.")] = 2.0,
+    count: Annotated[int, typer.Option("--count", min=0, help="Number of refreshes; 0 for no limit.")] = 0,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="URL", help="Show rates from a server's /metrics too.")
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON array in one line for each look.")
+        bool, typer.Option("--json", help="Print a line of JSON for each refresh, on a terminal too.")
     ] = False,
 ) -> None:
-    """Show the sessions again and again, until Ctrl-C."""
-    import asyncio
-    from contextlib import nullcontext
+    """Watch the sessions until Ctrl-C: their number, new and ended ones per second, and the first ones.
 
-    from ..session.survey import first
+    On a terminal keys sort, filter, and end a session. Elsewhere each refresh is one line of JSON.
 
-    def show(infos: "list[SessionInfo]", total: int, live: "Live | None") -> None:
+    Example: cart sessions watch --metrics http://localhost:7147/metrics
+    """
+    from .watch import Watch
+    from .watch import watch as show
+
+    selected = user_id(user)
+    if metrics is not None and not metrics.startswith(("http://", "https://")):
+        raise typer.BadParameter("--metrics: expected an http or https URL.")
+    with suppress(KeyboardInterrupt):
+        with_sessions(
+            lambda sessions: show(
+                Watch(sessions, selected, sort, limit, every, metrics), count, as_json=as_json
+            )
+        )
+
+
+async def _print_all(sessions: "Sessions", query: "Query", *, as_json: bool) -> None:
+    """Print one session at a time, in bounded memory."""
+    if not as_json:
+        output.write("\t".join((*COLUMNS, "BACKEND")) + "\n")
+    backend = sessions.backend
+    async for info in sessions.find(query=query):
+        values = session_as_json(info, backend)
         if as_json:
-            output.say(json_text([_as_json(info) for info in infos]))
-            return
-        shown = _table(infos, title=f"{total} sessions")
-        live.update(shown, refresh=True) if live else output.console().print(shown)
-
-    async def look(sessions: "Sessions") -> None:
-        looks = 0
-        with nullcontext() if as_json or not sys.stdout.isatty() else _live() as live:
-            while True:
-                show(*await first(sessions, limit, sort, user), live)
-                looks += 1
-                if looks == count:
-                    return
-                await asyncio.sleep(every)
-
-    try:
-        with_sessions(look)
-    except KeyboardInterrupt:
-        return
-
-
-async def _print_all(sessions: "Sessions", user: str | None, *, as_json: bool) -> None:
-    """One session after the other, so that there may be more than memory holds."""
-    between = "[\n"
-    async for info in sessions.find(user):
-        if as_json:
-            output.write(between + json_text(_as_json(info)))
-            between = ",\n"
+            output.write(dump_json(values) + "\n")
         else:
-            output.write("\t".join(map(printable, map(str, _as_json(info).values()))) + "\n")
-    if as_json:
-        output.write("[]\n" if between == "[\n" else "\n]\n")
+            fields = ("-" if value is None else escape_line(str(value)) for value in values.values())
+            output.write("\t".join(fields) + "\n")
 
 
-def _live() -> "Live":
-    from rich.live import Live
+async def _total(sessions: "Sessions") -> int | None:
+    """Return the total for a progress bar, if one may be shown."""
+    from cartapp.session.admin import estimate
+    from cartapp.session.stores import Queryable
 
-    return Live(console=output.console(), auto_refresh=False)
+    if not sys.stderr.isatty() or isinstance(sessions.store, Queryable):
+        return None
+    return await estimate(sessions)
 
 
-def _table(infos: "Sequence[SessionInfo]", title: str | None = None) -> "Table":
+def _ago(time: timedelta | None) -> int | None:
+    """Return the time so long ago, in milliseconds since 1970."""
+    return None if time is None else round((datetime.now(UTC) - time).timestamp() * 1000)
+
+
+def session_table(infos: "Sequence[SessionInfo]") -> "Table":
+    """Return the sessions as a table."""
     now = datetime.now(UTC)
     rows = [
         (
             info.handle,
             info.user or "-",
-            output.moment(info.created, now),
-            output.moment(info.last_seen, now),
-            output.moment(info.expires, now),
+            output.format_time(info.created, now),
+            output.format_time(info.last_seen, now),
+            output.format_time(info.expires, now),
             str(info.size),
         )
         for info in infos
     ]
-    made = output.table(COLUMNS, rows, numbers=("BYTES",))
-    made.title = title
-    return made
+    return output.table(COLUMNS, rows, numbers=("BYTES",))
 
 
 def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        output.say(f"{printable(name):{width}}  {value}")
+        output.print_line(f"{escape_line(name):{width}}  {value}")
 
 
-def _as_json(info: "SessionInfo") -> dict[str, Any]:
+def session_as_json(info: "SessionInfo", backend: str) -> dict[str, Any]:
+    """Return the fields of a session for JSON."""
     return {
         "handle": info.handle,
         "user": info.user,
@@ -208,6 +252,7 @@ def _as_json(info: "SessionInfo") -> dict[str, Any]:
         "last_seen": _json_time(info.last_seen),
         "expires": _json_time(info.expires),
         "size": info.size,
+        "backend": backend,
     }
 
 

@@ -1,8 +1,8 @@
-"""The limits of one server process.
+"""Limits of one server process.
 
-Of uvicorn's settings, `backlog` and `timeout_keep_alive` are in use. `limit_concurrency` would refuse
-`/healthz` like any other path, `h11_max_incomplete_event_size` is for another parser, and no setting bounds
-the time that a request may take to arrive.
+uvicorn's own settings are not enough: `limit_concurrency` rejects `/healthz` too,
+`h11_max_incomplete_event_size` applies to another parser, and none bounds the arrival time of a request. Only
+`backlog` and `timeout_keep_alive` are used.
 """
 
 import resource
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 _MAX_CONNECTIONS = 1_000
 
 
-def _connections() -> int:
-    """Half of the descriptors of this process: the rest is for files, databases and the backlog."""
+def _max_connections() -> int:
+    """Return half of the file descriptors; the others are for files, databases and the backlog."""
     descriptors, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return _MAX_CONNECTIONS
@@ -21,33 +21,35 @@ def _connections() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds in bytes and seconds, and the number of connections."""
+    """Limits in bytes and seconds, and the number of connections."""
 
     head_bytes: int = 32 * 1024
-    """Request line and header lines together; more is 431."""
+    """Size of the request line and header lines. More is 431."""
     head_lines: int = 100
-    """Header lines; more is 431. Each part of the application searches them from the start."""
+    """Number of header lines. More is 431: each middleware searches them from the start."""
     framing_bytes: int = 512 * 1024
-    """What a chunked body has beside its data, such as trailers; more is 400."""
+    """Size of chunk headers and trailers of a chunked body. More is 400."""
     head_seconds: float = 10
-    """From the first byte of a request to the end of its headers, else 408; as long for that byte to come."""
+    """Time from the first byte of a request to the end of its headers, else 408. Also until that byte."""
+    last_request_seconds: float = 1
+    """Time for a request to arrive on an accepted connection after the server has begun to stop."""
     request_seconds: float = 30
-    """From the first byte of a request to the last one of its body, else 408."""
+    """Time from the first byte of a request to the end of its body, else 408."""
     stalled_seconds: float = 30
-    """How long a client may take nothing of a response before the connection is cut."""
+    """Time without progress in sending a response, after which the connection is aborted."""
     linger_bytes: int = 8 * 1024 * 1024
-    """What is read and dropped of a body that was answered before it had arrived."""
+    """Size of the rest of a request that a lingering close discards."""
     linger_seconds: float = 5
-    """How long that may go on."""
-    connections: int = field(default_factory=_connections)
-    """Connections at a time; one more costs the longest waiting its place."""
+    """Duration of a lingering close."""
+    connections: int = field(default_factory=_max_connections)
+    """Number of connections. A further one evicts the connection that has waited longest."""
 
     @property
     def surplus(self) -> int:
-        """Connections beyond that while none is waiting: for `/healthz`, and to answer 503 to others."""
+        """Connections above the limit if none can be evicted: for `/healthz`, and for 503 responses."""
         return max(1, self.connections // 8)
 
     @property
     def backlog(self) -> int:
-        """Connections that the system holds until they are accepted, which can all happen at once."""
+        """Connections in the kernel's accept queue, which may all be accepted at the same moment."""
         return max(1, self.connections // 2)

@@ -1,9 +1,8 @@
-"""Session data to bytes and back: JSON, with a tag for the five types that JSON lacks (see `values`).
+"""Encoding of session data: JSON, with tags for the five types that JSON lacks (see `values`).
 
-Each top-level key is encoded on its own, so that a change of one key leaves the others' bytes alone.
+Each top-level key is encoded separately, so that a change of one key leaves the bytes of the others alone.
 """
 
-import marshal
 import math
 from decimal import InvalidOperation
 from typing import Any
@@ -14,13 +13,14 @@ from . import values
 from .errors import UnreadableRecord, UnsupportedValue
 
 Raws = dict[str, msgspec.Raw]
-"""Data whose values are still encoded."""
+"""Encoded values by key."""
 
 _AS_IS = {str, int, bool, type(None)}
-_MAX_DEPTH = 64  # deeper nesting than any session needs, far below the decoder's own limit
+_TEXT = {str}
+_MAX_DEPTH = 64  # more than sessions need, and far below the limit of the decoder
 
-_SIGN = ord("$")  # where there is none there is no tag; a number is found faster than bytes
-_ESCAPE = "$dict"  # wraps a dict of the caller's that looks like one of our tags
+_SIGN = ord("$")  # starts every tag; `in` is faster for an int than for bytes
+_ESCAPE = "$dict"  # wraps a dict of a caller that looks like a tag
 
 _raws = msgspec.json.Decoder(Raws)
 _plain = msgspec.json.Decoder()
@@ -28,23 +28,24 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(key: str, value: object) -> msgspec.Raw:
-    """One key's value as bytes.
+    """Encode the value of a key.
 
-    Raises `UnsupportedValue`, naming the key, for anything but JSON values, datetime, date, Decimal, bytes,
-    UUID and subclasses of these. As in the standard json, tuples come back as lists, subclasses as their base
-    types, and keys of nested dicts that are numbers, booleans or None as strings.
+    Supports JSON values, datetime, date, Decimal, bytes, UUID and subclasses of these; raises
+    `UnsupportedValue`, naming the key, for any other. As in the standard json, tuples are decoded as lists,
+    subclasses as their base types, and numbers, booleans and None as keys of nested dicts as strings.
     """
     if not isinstance(key, str):
-        raise UnsupportedValue(f"Session keys are strings, and {key!r} is not one.")
+        raise UnsupportedValue(f"Session keys must be strings, got {key!r}.")
     try:
         key.encode()
-        return msgspec.Raw(_encoder.encode(_tag(value, _MAX_DEPTH)))
-    except (_RefusedError, UnicodeEncodeError, ValueError) as error:
+        plain = value if _is_plain(value, _MAX_DEPTH) else _tag(value, _MAX_DEPTH)
+        return msgspec.Raw(_encoder.encode(plain))
+    except (_UnsupportedError, UnicodeEncodeError, ValueError) as error:
         raise UnsupportedValue(f"The session key {key!r} cannot hold this value: {error}.") from None
 
 
 def decode(raw: msgspec.Raw | bytes) -> Any:
-    """The value that `encode` was given. Raises `UnreadableRecord` for bytes that it did not make."""
+    """Decode a value. Raises `UnreadableRecord` for bytes that `encode` did not produce."""
     try:
         value = _plain.decode(raw)
         return _untag(value) if _SIGN in bytes(raw) else value
@@ -52,35 +53,23 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
         raise UnreadableRecord(f"its data cannot be decoded ({type(error).__name__})") from error
 
 
-def fingerprint(value: Any) -> bytes | None:
-    """Bytes that tell whether a value changes later; None for one that has no fingerprint.
-
-    What marshal makes of a cart takes a fifth of the time of `encode` and is as strict about types. Nothing
-    is ever read by marshal.
-    """
-    try:
-        return marshal.dumps(value, 2)
-    except ValueError:  # a value of the five types that are not JSON
-        return None
-
-
 def decode_all(data: bytes) -> dict[str, Any]:
-    """One record's data, decoded. Raises `UnreadableRecord` for anything that `join` did not make."""
+    """Decode the data of a record. Raises `UnreadableRecord` for bytes that `join` did not produce."""
     if _SIGN in data:
         return {key: decode(raw) for key, raw in split(data).items()}
     value = decode(data)
     if not isinstance(value, dict):
-        raise UnreadableRecord("its data is no set of keys and values")
+        raise UnreadableRecord("its data is not a JSON object")
     return value
 
 
 def join(raws: Raws) -> bytes:
-    """All keys as one record's data."""
+    """Encode all keys as the data of a record."""
     return _encoder.encode(raws)
 
 
 def split(data: bytes) -> Raws:
-    """One record's data as its keys. Raises `UnreadableRecord`."""
+    """Split the data of a record by key, without decoding the values. Raises `UnreadableRecord`."""
     try:
         return _raws.decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
@@ -88,43 +77,58 @@ def split(data: bytes) -> Raws:
 
 
 def largest(raws: Raws, count: int = 3) -> list[str]:
-    """The keys that take most bytes, largest first."""
+    """Return the keys with the longest values, longest first."""
     return sorted(raws, key=lambda key: len(bytes(raws[key])), reverse=True)[:count]
 
 
-class _RefusedError(Exception):
+class _UnsupportedError(Exception):
     pass
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Return whether msgspec encodes a value as `_tag` would: most values, which need no tagged copy."""
+    kind = type(value)
+    if kind is list:
+        items = value
+    elif kind is dict and _TEXT.issuperset(map(type, value)) and not _looks_tagged(value):
+        items = value.values()
+    else:
+        return kind in _AS_IS or (kind is float and math.isfinite(value))
+    if depth == 0:
+        return False
+    for item in items:  # noqa: SIM110 - `all` takes longer
+        if type(item) not in _AS_IS and not _is_plain(item, depth - 1):
+            return False
+    return True
+
+
+def _looks_tagged(value: dict[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith("$")
 
 
 def _tag(value: Any, depth: int) -> Any:
     if type(value) in _AS_IS:
         return value
     if isinstance(value, (dict, list, tuple)) and depth == 0:
-        raise _RefusedError(f"it is nested deeper than {_MAX_DEPTH} levels")
+        raise _UnsupportedError(f"it is nested deeper than {_MAX_DEPTH} levels")
     if isinstance(value, dict):
-        tagged = value
-        for key in value:
-            if type(key) is not str:
-                tagged = value = _with_text_keys(value)
-                break
-        if not _AS_IS.issuperset(map(type, value.values())):
-            tagged = {key: _tag(item, depth - 1) for key, item in value.items()}
-        looks_tagged = len(tagged) == 1 and next(iter(tagged)).startswith("$")
-        return {_ESCAPE: tagged} if looks_tagged else tagged
+        tagged = value if _TEXT.issuperset(map(type, value)) else _with_text_keys(value)
+        tagged = {key: _tag(item, depth - 1) for key, item in tagged.items()}
+        return {_ESCAPE: tagged} if _looks_tagged(tagged) else tagged
     if isinstance(value, (list, tuple)):
         return [_tag(item, depth - 1) for item in value]
-    # A subclass such as Markup is kept as what it is at bottom, as in the standard json; msgspec takes none.
+    # A subclass such as Markup is encoded as its base type, as in the standard json; msgspec rejects it.
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
         return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise _RefusedError(f"{value} is no JSON number")
+            raise _UnsupportedError(f"{value} is not a JSON number")
         return float.__float__(value)
     text = values.tag(value)
     if text is None:
-        raise _RefusedError(
+        raise _UnsupportedError(
             f"{_name_of(value)} is neither a JSON value nor a datetime, date, Decimal, bytes or UUID"
         )
     return text
@@ -135,13 +139,13 @@ def _with_text_keys(value: dict[Any, Any]) -> dict[str, Any]:
     for key, item in value.items():
         text = _key_text(key)
         if text in texts:
-            raise _RefusedError(f"two keys of a dict in it would both be stored as {text!r}")
+            raise _UnsupportedError(f"two keys of a dict in it would both be stored as {text!r}")
         texts[text] = item
     return texts
 
 
 def _key_text(key: object) -> str:
-    """Return a key of a dict as the standard json writes it."""
+    """Return the key of a nested dict in the form of the standard json."""
     if isinstance(key, str):
         return str.__str__(key)
     if key is None or isinstance(key, bool):
@@ -150,11 +154,11 @@ def _key_text(key: object) -> str:
         return int.__repr__(key)
     if isinstance(key, float) and math.isfinite(key):
         return float.__repr__(key)
-    raise _RefusedError(f"the nested key {key!r} is neither a string nor a number, a boolean or None")
+    raise _UnsupportedError(f"the nested key {key!r} is neither a string nor a number, a boolean or None")
 
 
 def _name_of(value: object) -> str:
-    """Return the name of a value's class, with its module: another UUID than the standard one is none."""
+    """Return the class name with its module, to distinguish a foreign UUID class from the standard one."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -1,12 +1,12 @@
-"""One commit of a session's changes: apply, compare, set, and again on what another request wrote.
+"""The commit of one session's changes: apply them, compare-and-set, and retry on a conflict.
 
-A conclusion that nothing is to be done, or that a change is not possible, is drawn only from a record that
-this request read itself: what a commit before it in this process wrote may be older than what it read.
+A no-op or an exception counts only on a record that this request loaded itself: a record that an earlier
+commit in this process wrote may be older than the loaded one.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -21,33 +21,41 @@ from .errors import (
 )
 from .hooks import logger
 from .operations import Changes, Set
-from .policy import PROVISIONAL_LIFETIME, TOMBSTONE_LIFETIME, OnCount, Policy
-from .record import Clock, Record, key_of, new_id, tombstone_of
-from .retry import pauses
+from .policy import PROVISIONAL_LIFETIME, TOMBSTONE_LIFETIME, SessionPolicy
+from .record import Clock, Record, key_from_id, make_tombstone, new_id
+from .retry import backoff
 from .stores.base import Store
 
-_FULL_LIFE_TIMEOUT = 0.5  # seconds
+T = TypeVar("T")
+
+OnCount = Callable[[str], None]
+"""Called with the name of an event; see `SessionManager`."""
+
+_EXTEND_TIMEOUT = 0.5  # seconds
 
 
 class Records:
-    """The live records of a store, as a policy sees them. No cookie, and no session's changes, here."""
+    """Live records of a store under a policy. Knows no cookies and no session changes."""
 
-    def __init__(self, store: Store, policy: Policy, clock: Clock, count: OnCount) -> None:
-        self.store, self.policy, self.clock, self.count = store, policy, clock, count
+    def __init__(self, store: Store, policy: SessionPolicy, clock: Clock, count: OnCount) -> None:
+        self.store: Store = store
+        self.policy: SessionPolicy = policy
+        self.clock: Clock = clock
+        self.count: OnCount = count
 
     async def read(self, key: str) -> Record | None:
-        """Return the live record, or a tombstone; an unreadable record counts as absent."""
+        """Return the live record or tombstone; None also for an unreadable record, which is logged."""
         try:
             record = await self.store.load(key)
         except UnreadableRecord as error:
             logger.warning("Session %s is unreadable and counts as absent: %s", key, error)
             return None
-        if record is None or not self.policy.alive(record, self.clock()):
+        if record is None or not self.policy.is_live(record, self.clock()):
             return None
         return record
 
     async def successor(self, record: Record | None, *, same_user: bool = False) -> Record | None:
-        """Follow tombstones to the live record; with `same_user` only as long as rotations kept the user."""
+        """Follow tombstones to the live record; with `same_user` only through rotations of the same user."""
         while record is not None and record.is_tombstone:
             if record.successor is None or (same_user and not record.kept_user):
                 return None
@@ -55,37 +63,37 @@ class Records:
         return record
 
     async def is_current(self, record: Record) -> bool:
-        """Return whether the application still accepts the record's user and epoch; a guest's always."""
+        """Return whether the application accepts the record's user and epoch; always for guests."""
         is_current = self.policy.is_current
         return is_current is None or record.user_id is None or await is_current(record.user_id, record.epoch)
 
     async def insert(self, session_id: str, draft: Record) -> tuple[str, Record]:
-        """Store a record under this session ID, or under a new one if its key is taken."""
+        """Create a record with this session ID, or with a new one if its key is taken."""
         while True:
-            record = replace(draft, key=key_of(session_id))
+            record = replace(draft, key=key_from_id(session_id))
             version = await self.store.create(record)
             if version is not None:
                 return session_id, replace(record, version=version)
             session_id = new_id()  # never take over another session's key
 
-    def keep_alive_is_due(self, record: Record) -> bool:
-        """Return whether the last use is to be stored: once a step, and when a rotation left it short."""
+    def is_keep_alive_due(self, record: Record) -> bool:
+        """Return whether to store a use: once an interval, and after a rotation that left a short expiry."""
         if record.is_tombstone:
             return False
-        if self.policy.keep_alive_is_due(record.last_used, self.clock()):
+        if self.policy.is_keep_alive_due(record, self.clock()):
             return True
-        return record.expires < self.policy.expiry(record.created, record.last_used)
+        return record.expires < self.policy.compute_expiry(record.created, record.last_used, record.data)
 
     async def touch(self, record: Record) -> Record:
-        """Store a use of the session now. Raises `StoreUnavailable`."""
+        """Store the present time as the last use. Raises `StoreUnavailable`."""
         now = self.clock()
-        expires = self.policy.expiry(record.created, now)
+        expires = self.policy.compute_expiry(record.created, now, record.data)
         await self.store.touch(record.key, expected=record.version, last_used=now, expires=expires)
         return replace(record, last_used=now, expires=expires)
 
     async def keep_alive(self, record: Record) -> Record:
-        """Store a use if that is due. An outage is logged: what was read is true all the same."""
-        if not self.keep_alive_is_due(record):
+        """Store a use if that is due. An outage is only logged: the loaded record remains valid."""
+        if not self.is_keep_alive_due(record):
             return record
         try:
             return await self.touch(record)
@@ -93,53 +101,54 @@ class Records:
             logger.warning("Keep-alive of session %s was not stored: %s", record.key, error)
             return record
 
-    async def pauses(self) -> AsyncIterator[None]:
-        """See `retry.pauses`; each counts as a conflict."""
-        async for _ in pauses(self.policy.timeout):
+    async def conflict_backoff(self) -> AsyncIterator[None]:
+        """Yield after each pause of `retry.backoff`, and count a conflict."""
+        async for _ in backoff(self.policy.timeout):
             self.count("conflicts")
             yield
 
 
 @dataclass(slots=True)
-class Committed:
-    """What a commit left: the record, the session ID if it is a new one, and whether anything was written."""
+class CommitResult:
+    """The record after a commit."""
 
     record: Record
     session_id: str | None = None
+    """The new session ID, if there is one."""
     rotated_from: str | None = None
     wrote: bool = True
     raws: codec.Raws | None = None
-    """The record's data, split."""
+    """The record's data by key."""
 
 
 class Commit:
-    """One commit of `changes`; `own` is the record that this request loaded or committed last."""
+    """One commit of `changes`. `own` is the record that this request loaded or committed last."""
 
     def __init__(self, records: Records, changes: Changes, own: Record | None) -> None:
         self._records, self._changes, self._own = records, changes, own
-        self._raws: codec.Raws | None = None  # what the operations made of the data, split
-        self._overwritten: set[str] = set()  # the keys that were counted as such
+        self._raws: codec.Raws | None = None  # the data by key, after the operations
+        self._overwritten: set[str] = set()  # keys that were counted as overwritten
 
     def draft(self) -> Record:
-        """Return a new session's record, whose key is not known yet."""
+        """Return the record of a new session, without its key."""
         policy, now = self._records.policy, self._records.clock()
         user, epoch = self._changes.new_user or (None, 0)
-        return Record("", now, now, policy.expiry(now, now), self._applied(b"{}"), user, epoch)
+        data = self._apply(b"{}")
+        return Record("", now, now, policy.compute_expiry(now, now, data), data, user, epoch)
 
-    async def create(self, session_id: str, draft: Record) -> Committed:
-        """Store a new session with this ID."""
-        with self._sized():
-            session_id, record = await self._records.insert(session_id, draft)
-        return Committed(record, session_id)
+    async def create(self, session_id: str, draft: Record) -> CommitResult:
+        """Create a session with this ID."""
+        session_id, record = await self._write(self._records.insert(session_id, draft))
+        return CommitResult(record, session_id)
 
-    async def change(self, latest: Record | None) -> Committed:
-        """Change the session, starting from `latest` if an earlier commit in this process left it.
+    async def change(self, latest: Record | None) -> CommitResult:
+        """Change the session, starting from `latest`, the record of an earlier commit in this process.
 
-        Raises `SessionEnded` when the session was ended or rotated; but a log-in goes on with what succeeds
-        it, or with a new session.
+        Raises `SessionEnded` if the session was ended or rotated; a log-in continues with its successor or
+        with a new session instead.
         """
         if self._own is not None and self._own.is_tombstone:
-            latest = None  # what this request read is newer than any session under this key
+            latest = None  # the loaded tombstone is newer than any session under this key
         record: Record | None = latest or self._own
         is_own, conflicts = latest is None, None
         while True:
@@ -150,12 +159,12 @@ class Commit:
             if committed is not None:
                 return committed
             if is_own:
-                conflicts = conflicts or self._records.pauses()
+                conflicts = conflicts or self._records.conflict_backoff()
                 await anext(conflicts)
             record, is_own = await self._records.read(record.key), True
 
     async def _base(self, record: Record | None, is_own: bool) -> Record | None:
-        """Return the record to change; None for a log-in that begins a new session."""
+        """Return the record to change; None for a log-in that needs a new session."""
         is_own = record is not None and self._own is not None and record.key == self._own.key
         if record is not None and is_own and not record.is_tombstone:
             return record
@@ -166,10 +175,10 @@ class Commit:
             return None
         return successor if await self._records.is_current(successor) else None
 
-    async def _attempt(self, record: Record, is_own: bool) -> Committed | None:
-        """Try once. None after a conflict, and when only a record read by this request can tell more."""
+    async def _attempt(self, record: Record, is_own: bool) -> CommitResult | None:
+        """Try once; None after a conflict, and if the outcome needs a record loaded by this request."""
         try:
-            changed = self._changed(record)
+            changed = self._apply_to(record)
         except Exception:
             if is_own:
                 raise
@@ -181,99 +190,96 @@ class Commit:
             if not is_own:
                 return None
             kept = await self._records.keep_alive(record)
-            return Committed(kept, wrote=kept is not record)
-        with self._sized():
-            version = await self._records.store.save(changed, expected=record.version)
-        return None if version is None else Committed(replace(changed, version=version), raws=self._raws)
+            return CommitResult(kept, wrote=kept is not record)
+        version = await self._write(self._records.store.save(changed, expected=record.version))
+        return None if version is None else CommitResult(replace(changed, version=version), raws=self._raws)
 
-    async def _rotate(self, record: Record, changed: Record) -> Committed | None:
+    async def _rotate(self, record: Record, changed: Record) -> CommitResult | None:
         """Move the session to a new ID. The tombstone, written by compare-and-set, is the commit point.
 
-        Until then the new record expires soon, since no client holds its ID if the tombstone fails.
+        Until then the new record has a short expiry: if the tombstone fails, no client has its ID.
         """
         records, now = self._records, self._records.clock()
         provisional = replace(changed, expires=min(changed.expires, now + PROVISIONAL_LIFETIME))
-        with self._sized():
-            session_id, renewed = await records.insert(new_id(), provisional)
-        tombstone = tombstone_of(record, renewed, now + TOMBSTONE_LIFETIME)
+        session_id, successor = await self._write(records.insert(new_id(), provisional))
+        tombstone = make_tombstone(record, successor, now + TOMBSTONE_LIFETIME)
         try:
             version = await records.store.save(tombstone, expected=record.version)
         except StoreUnavailable:
-            if not await self._was_rotated(record, renewed):
+            if not await self._was_rotated(record, successor):
                 raise
         else:
             if version is None:
-                await records.store.delete(renewed.key, expected=renewed)
+                await records.store.delete(successor.key, expected=successor)
                 return None
-        return Committed(await self._with_full_life(renewed), session_id, rotated_from=record.key)
+        return CommitResult(await self._extend_lifetime(successor), session_id, rotated_from=record.key)
 
-    async def _with_full_life(self, renewed: Record) -> Record:
-        """Let the new record live as long as any, now that it is the only one.
+    async def _extend_lifetime(self, successor: Record) -> Record:
+        """Give the new record its full lifetime, retrying for half a second.
 
-        That is tried for half a second: the client gets its ID in any case, since the former one is dead. If
-        it fails, the record lives for a minute, or longer from the next request on, which stores its use.
+        The client gets the new ID in any case, since the former one is invalid. After a failure the record
+        expires within a minute, unless the next request extends it.
         """
-        if not self._records.keep_alive_is_due(renewed):
-            return renewed
-        attempts = pauses(_FULL_LIFE_TIMEOUT)
+        if not self._records.is_keep_alive_due(successor):
+            return successor
+        attempts = backoff(_EXTEND_TIMEOUT)
         while True:
             try:
-                return await self._records.touch(renewed)
+                return await self._records.touch(successor)
             except StoreUnavailable as error:
                 try:
                     await anext(attempts)
                 except SessionBusy:
-                    logger.warning("Session %s lives for a minute only: %s", renewed.key, error)
-                    return renewed
+                    logger.warning("Session %s may expire within a minute: %s", successor.key, error)
+                    return successor
 
-    @contextmanager
-    def _sized(self) -> Iterator[None]:
-        """Name the largest keys when the backend takes no record of this size."""
+    async def _write(self, call: Awaitable[T]) -> T:
+        """Await a write. Turns `RecordTooLarge` into `SessionTooLarge`, which names the largest keys."""
         try:
-            yield
+            return await call
         except RecordTooLarge as error:
             raise SessionTooLarge(error.size, error.limit, codec.largest(self._raws or {})) from error
 
-    async def _was_rotated(self, record: Record, renewed: Record) -> bool:
-        """Return whether a tombstone was stored although its answer was lost."""
+    async def _was_rotated(self, record: Record, successor: Record) -> bool:
+        """Return whether the tombstone was stored although the response of the store was lost."""
         try:
             found = await self._records.read(record.key)
         except StoreUnavailable:
             return False
-        return found is not None and found.successor == renewed.key
+        return found is not None and found.successor == successor.key
 
-    def _changed(self, record: Record) -> Record:
+    def _apply_to(self, record: Record) -> Record:
         now, changes = self._records.clock(), self._changes
         user, epoch = (None, 0) if changes.cleared else (record.user_id, record.epoch)
         user, epoch = changes.new_user or (user, epoch)
-        created = now if changes.new_user else min(record.created, now)  # the clock may have been set back
+        created = now if changes.new_user else min(record.created, now)  # in case the clock was set back
+        data = self._apply(record.data)
         return replace(
             record,
             created=created,
             last_used=now,
-            expires=self._records.policy.expiry(created, now),
-            data=self._applied(record.data),
+            expires=self._records.policy.compute_expiry(created, now, data),
+            data=data,
             user_id=user,
             epoch=epoch,
         )
 
-    def _applied(self, data: bytes) -> bytes:
+    def _apply(self, data: bytes) -> bytes:
         try:
             raws = codec.split(data)
-        except UnreadableRecord:  # garbage in the place of what was loaded: an absent session
+        except UnreadableRecord:  # garbage replaced the loaded record: the session is absent
             raise SessionEnded from None
         for operation in self._changes.operations:
             operation.apply(raws)
         self._raws, applied = raws, codec.join(raws)
         limit = self._records.policy.max_bytes
-        if len(applied) > max(
-            limit, len(data)
-        ):  # what has been larger since the limit was lowered may shrink
+        # A session that exceeds a limit lowered since may still shrink.
+        if len(applied) > max(limit, len(data)):
             raise SessionTooLarge(len(applied), limit, codec.largest(raws))
         return applied
 
     def _count_overwritten(self, newer: Record) -> None:
-        """Count and log a key that two requests plainly set: the later one wins."""
+        """Count and log each key that two requests set concurrently; the later one wins."""
         if self._own is None or newer is self._own or newer.key != self._own.key:
             return
         old, new = codec.split(self._own.data), codec.split(newer.data)

@@ -1,23 +1,41 @@
-"""What can go wrong with a session: one small tree, each leaf with one meaning."""
+"""Errors of the session library.
+
+SessionError
+    SessionNotLoaded
+    UnsupportedValue (TypeError)
+    SessionTooLarge
+    SessionEnded
+        EndedKeyError (KeyError)
+    SessionBusy
+    StoreUnavailable
+        RecordTooLarge
+        UnusableURL (also InvalidStoreURL)
+    UnreadableRecord
+    StoreNotSupported
+    InvalidStoreURL (ValueError)
+    MissingDriver (ImportError)
+"""
 
 
 class SessionError(Exception):
-    """Base of every error that the session layer raises."""
+    """Base class of all errors of the session library."""
 
 
 class SessionNotLoaded(SessionError):
-    """The session was touched before `await session.load()`; a mistake in the handler."""
+    """The session was accessed before `await session.load()`: a bug in the handler."""
 
 
 class UnsupportedValue(SessionError, TypeError):
-    """The value cannot be kept in a session; the message names the key. It was not set."""
+    """The value cannot be stored in a session; the message names the key. It was not set."""
 
 
 class SessionTooLarge(SessionError):
-    """The session would pass its size limit, both counted in bytes; the change was not saved."""
+    """The session would exceed its size limit; the change was not saved. Sizes in bytes."""
 
     def __init__(self, size: int, limit: int, largest: list[str]) -> None:
-        self.size, self.limit, self.largest = size, limit, largest
+        self.size: int = size
+        self.limit: int = limit
+        self.largest: list[str] = largest
         names = ", ".join(largest)
         super().__init__(
             f"The session would take {size} bytes and the limit is {limit}; its largest keys: {names}."
@@ -25,20 +43,22 @@ class SessionTooLarge(SessionError):
 
 
 class SessionEnded(SessionError):
-    """The session was ended, or got a new id, after this request had loaded it; the change was not saved."""
+    """The session was ended or rotated after this request had loaded it; the change was not saved."""
 
     def __init__(self) -> None:
         super().__init__("This session was ended or rotated by another request; this change was not saved.")
 
 
 class EndedKeyError(SessionEnded, KeyError):
-    """The key is missing because the session was rotated; code that catches `KeyError` goes on."""
+    """The key is missing because the session was rotated; an `except KeyError` catches it."""
 
-    __str__ = Exception.__str__  # a KeyError's own adds quotes
+    def __str__(self) -> str:
+        """Return the message; `KeyError` would add quotes."""
+        return Exception.__str__(self)
 
 
 class SessionBusy(SessionError):
-    """Other processes kept changing the session until the time-out; the change was not saved."""
+    """Other requests kept changing the session until the timeout; the change was not saved."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,32 +67,37 @@ class SessionBusy(SessionError):
 
 
 class StoreUnavailable(SessionError):
-    """The store refused, hung or failed. Whether the last write took effect is not known."""
+    """The store rejected an operation, failed or timed out. The outcome of a write is unknown."""
+
+
+class StoreTimeout(StoreUnavailable):
+    """The store did not respond within its timeout."""
 
 
 class RecordTooLarge(StoreUnavailable):
-    """The backend takes no record of this size; `limit` is in bytes of the record's data."""
+    """The record exceeds the size limit of the backend; both in bytes of the record's data."""
 
     def __init__(self, size: int, limit: int) -> None:
-        self.size, self.limit = size, limit
+        self.size: int = size
+        self.limit: int = limit
         super().__init__(f"The record has {size} bytes and the limit of the backend is {limit}.")
 
 
 class UnreadableRecord(SessionError):
-    """What the store holds is not a record: garbage, another version, or a lost key."""
+    """The stored data is not a record: corrupt, of another version, or encrypted with a lost key."""
 
 
 class StoreNotSupported(SessionError):
-    """The store lacks an ability that was asked of it, such as listing."""
+    """The store does not support an operation, such as listing."""
 
 
 class InvalidStoreURL(SessionError, ValueError):
-    """The URL names no known store or has a part that the store does not take."""
+    """The URL has an unknown scheme, or a part that the store does not support."""
 
 
 class UnusableURL(StoreUnavailable, InvalidStoreURL):
-    """Only when the driver was to connect it found that it cannot take the URL, however long one waits."""
+    """The driver rejected the URL when it connected; a retry cannot succeed."""
 
 
 class MissingDriver(SessionError, ImportError):
-    """The package that talks to the store is not installed; the message has the line that installs it."""
+    """The driver of the store is not installed; the message contains the install command."""

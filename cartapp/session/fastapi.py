@@ -1,4 +1,4 @@
-"""For FastAPI: the session, and its typed view, as dependencies.
+"""FastAPI dependencies for the session and its typed view.
 
 @app.get("/cart")
 async def cart(session: SessionDep): ...
@@ -7,11 +7,12 @@ ShopDep = Annotated[Shop, typed(Shop)]
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from .middleware import session_of
 from .session import Session
 from .typed import typed_view
 
@@ -19,16 +20,16 @@ T = TypeVar("T")
 
 
 async def load_session(connection: HTTPConnection) -> Session:
-    """The request's session, loaded. Raises `StoreUnavailable`, which the middleware answers with 503."""
-    return await cast(Session, connection.session).load()
+    """Load the request's session. Raises `StoreUnavailable`, which the middleware turns into a 503."""
+    return await session_of(connection).load()
 
 
 SessionDep = Annotated[Session, Depends(load_session)]
-"""A loaded session as a handler's argument."""
+"""The loaded session, as a handler's parameter."""
 
 
 def typed(view: type[T]) -> Any:
-    """A dependency that gives the session as attributes of `view`, a class with typed fields and defaults."""
+    """Return a dependency for the session as attributes of `view`, a class with typed fields and defaults."""
     return Depends(_viewer(view))
 
 

@@ -1,4 +1,4 @@
-"""What an application may be told of: a session began, ended, or got a new id."""
+"""Callbacks of an application: session started, deleted, regenerated."""
 
 import asyncio
 import inspect
@@ -11,32 +11,38 @@ from . import codec
 from .errors import UnreadableRecord
 from .record import Record
 
-logger = logging.getLogger("cartapp.session")
+logger: logging.Logger = logging.getLogger("cartapp.session")
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Functions, plain or async, called in the process that acts, after the commit.
+    """Functions, sync or async, called after the commit in the process that made it.
 
-    Expiry by a server fires none. A hook that fails is logged and harms nothing.
+    Expiry in a server calls none. An exception in a hook is logged and has no effect.
     """
 
     on_started: Callable[[str, Mapping[str, Any]], Awaitable[None] | None] | None = None
-    """Gets the handle and the data of a new session."""
+    """Called with the handle and the data of a new session."""
     on_deleted: Callable[[str, Mapping[str, Any]], Awaitable[None] | None] | None = None
-    """Gets the handle of a session that was ended, by whatever, and its last data."""
+    """Called with the handle and the last data of an ended session."""
     on_regenerated: Callable[[str, str], Awaitable[None] | None] | None = None
-    """Gets the old and the new handle."""
+    """Called with the old and the new handle after a rotation."""
+
+    def __post_init__(self) -> None:
+        for name in ("on_started", "on_deleted", "on_regenerated"):
+            hook = getattr(self, name)
+            if hook is not None and not callable(hook):
+                raise TypeError(f"Hooks.{name}: expected a function, got {hook!r}.")
 
     async def started(self, record: Record) -> None:
         """Call `on_started`."""
         if self.on_started is not None:
-            await _call(self.on_started, record.key, _data_of(record))
+            await _call(self.on_started, record.key, _decode_data(record))
 
     async def deleted(self, record: Record) -> None:
         """Call `on_deleted`."""
         if self.on_deleted is not None:
-            await _call(self.on_deleted, record.key, _data_of(record))
+            await _call(self.on_deleted, record.key, _decode_data(record))
 
     async def regenerated(self, old: str, new: str) -> None:
         """Call `on_regenerated`."""
@@ -44,15 +50,15 @@ class Hooks:
             await _call(self.on_regenerated, old, new)
 
 
-def _data_of(record: Record) -> dict[str, Any]:
+def _decode_data(record: Record) -> dict[str, Any]:
     try:
         return codec.decode_all(record.data)
-    except UnreadableRecord:  # nobody can say any more what was in it
+    except UnreadableRecord:
         return {}
 
 
 async def call_all(calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Call each, also when the running task is cancelled during one of them."""
+    """Call all, even if the running task is cancelled during one of them."""
     cancelled: asyncio.CancelledError | None = None
     for call in calls:
         try:
@@ -67,12 +73,12 @@ async def _call(hook: Callable[..., Awaitable[None] | None], *args: object) -> N
     task = asyncio.current_task()
     requests = task.cancelling() if task else 0
     try:
-        answer = hook(*args)
-        if inspect.isawaitable(answer):
-            await answer
+        result = hook(*args)
+        if inspect.isawaitable(result):
+            await result
     except asyncio.CancelledError:
         if task and task.cancelling() > requests:
-            raise  # the running task is cancelled, and not one that the hook awaits
+            raise  # the running task was cancelled, not one that the hook awaits
         logger.exception("A session hook awaited a task that was cancelled: %r", hook)
-    except Exception:  # the commit stands whatever a hook does
+    except Exception:  # the commit remains valid
         logger.exception("A session hook failed: %r", hook)

@@ -1,4 +1,4 @@
-"""One commit at a time for each session in this process: those that wait cause no conflicts in the store."""
+"""One commit at a time per session in this process, which avoids conflicts in the store."""
 
 import asyncio
 
@@ -6,20 +6,21 @@ from .record import Record
 
 
 class SessionLock(asyncio.Lock):
-    """The lock of one session; `latest` is what the commit before wrote, for the next one to start from."""
+    """The lock of one session. `latest` is the record of the previous commit: the next one starts from it."""
 
-    waiters = 0  # commits that hold the lock or wait for it
+    waiters = 0
+    """Number of commits that hold the lock or wait for it."""
     latest: Record | None = None
 
 
 class SessionLocks:
-    """The locks of the sessions that are being committed, by key."""
+    """Locks of the sessions with a commit in progress, by key."""
 
     def __init__(self) -> None:
         self._locks: dict[str, SessionLock] = {}
 
     async def acquire(self, key: str) -> SessionLock:
-        """Wait for a session's lock, which `release` gives back."""
+        """Acquire the lock of a session, for `release`."""
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = SessionLock()
@@ -32,7 +33,7 @@ class SessionLocks:
         return lock
 
     def release(self, key: str, lock: SessionLock) -> None:
-        """Let the next commit go on."""
+        """Release the lock for the next commit."""
         lock.release()
         self._forget(key, lock)
 

@@ -1,10 +1,8 @@
-"""A dict that records what is done to it, changes inside its lists and dicts included.
+"""A dict that records its changes, also those inside its lists and dicts.
 
-Because the operations are recorded, and not only their result, they can be done again on a newer state when
-another request got in between.
+It records operations and not only their result, so that a commit can replay them on a newer state.
 """
 
-from asyncio import Task, current_task
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
@@ -15,128 +13,118 @@ import msgspec
 from . import codec
 from .errors import EndedKeyError, SessionEnded, SessionNotLoaded, UnsupportedValue
 from .operations import Changes, Clear, Delete, Modify, Operation, Set, SetDefault
+from .tracked_values import TrackedValue, replace_content, running_task
 
 V = TypeVar("V")
 _MISSING: Any = object()
 _CONTAINERS = (list, dict, tuple)
 
 
-class Held:
-    """A list or dict that callers hold and may change in place."""
-
-    __slots__ = ("is_own", "seen", "tasks", "value")
-
-    def __init__(self, key: str, value: Any, task: object, is_own: bool) -> None:
-        self.value = value
-        self.seen = codec.fingerprint(value) or codec.encode(key, value)  # see `_seen`
-        self.tasks = [task]  # that got hold of it
-        self.is_own = is_own  # whether the session made it, and no caller
-
-    def forget_ended_tasks(self) -> None:
-        """Forget the tasks that can change it no more, once their changes were noticed."""
-        self.tasks = [task for task in self.tasks if not has_ended(task)]
-
-
 class RecordingDict(dict[str, Any]):
-    """The dict side of a session: plain operations without I/O, on top of a committed state."""
+    """The dict part of a session: operations without I/O on top of a committed state."""
 
-    # Until it is loaded a session has nothing of its own: most requests never ask for theirs.
-    loaded = False
-    accessed = False
-    _marked = False  # whether something was changed, as far as was noticed
+    # Class attributes until the session is loaded: most requests never use it.
+    loaded: bool = False
+    accessed: bool = False
+    _modified = False  # whether a change was recorded or marked
     _committed = b"{}"
-    _taken: Changes | None = None  # what the commit under way took
-    _load_error: Exception | None = None  # why it could not be loaded before the handler
+    _in_flight: Changes | None = None  # the changes of the commit in progress
+    _load_error: Exception | None = None  # why loading before the handler failed
+
+    changes: Changes
 
     @property
-    def _is_ended(self) -> bool:
-        """Whether the empty state that is shown is a tombstone's, from which nothing follows for a change."""
+    def _is_tombstone(self) -> bool:
+        """Whether the empty state is that of a tombstone, so that no change can be based on it."""
         return False
 
-    def _forget(self) -> None:
+    def _clear_changes(self) -> None:
         self.changes = Changes()
-        self._tracked: dict[str, Held] = {}  # lists and dicts in the session
-        self._borrowed: dict[str, Held] = {}  # those that go into the session once they change
-        self._pending: codec.Raws = {}  # what the operations made of a key, to notice changes in place
-        self._raws: codec.Raws | None = None  # the committed values, split when first needed
+        self._tracked: dict[str, TrackedValue] = {}  # lists and dicts in the session
+        self._defaults: dict[str, TrackedValue] = {}  # defaults that are stored once they change
+        self._pending: codec.Raws = {}  # the values after the recorded operations, by key
+        self._raws: codec.Raws | None = None  # the committed values by key, split on first use
 
     def _reset(self, committed: bytes) -> None:
-        """Show this committed state only. Raises `UnreadableRecord`, and then nothing has changed."""
+        """Show this committed state and drop all changes. Raises `UnreadableRecord`, changing nothing."""
         data = codec.decode_all(committed)
         super().clear()
         super().update(data)
         self._committed = committed
         self.loaded = True
-        self._forget()
+        self._clear_changes()
 
     def recorded(self) -> Changes:
-        """Return everything done since the last commit started, changes in place included."""
+        """Return the changes since the last commit started, including those made in place."""
         if self._tracked:
             self._record_changes_in_place([*self._tracked])
-        if self._borrowed:
+        if self._defaults:
             self._record_changed_defaults()
         return self.changes
 
     def _record_changes_in_place(self, keys: Iterable[str]) -> None:
         for key in keys:
-            held = self._tracked.get(key)
-            if held is None:
-                continue
-            seen = codec.fingerprint(held.value)
-            if seen is not None and seen == held.seen:
-                if len(held.tasks) > 1:
-                    held.forget_ended_tasks()
+            tracked = self._tracked.get(key)
+            if tracked is None:
                 continue
             try:
-                raw = codec.encode(key, held.value)
+                raw = codec.encode(key, tracked.value)
             except UnsupportedValue as error:
                 del self._tracked[key]
                 super().__setitem__(key, codec.decode(self._raw(key)))
-                self._refuse(held, error)
+                self._report_unsupported(tracked, error)
                 continue
-            now = raw if seen is None else seen
-            if now != held.seen and raw != self._raw(key):
-                self._record_set(key, raw, tuple(held.tasks))
-            held.seen = now
-            held.forget_ended_tasks()
+            if self._is_unchanged(key, raw, tracked.snapshot):
+                if len(tracked.holders) > 1:
+                    tracked.forget_finished_tasks()
+                continue
+            if raw != self._raw(key):
+                self._record_set(key, raw, tuple(tracked.holders))
+            tracked.snapshot = raw
+            tracked.forget_finished_tasks()
+
+    def _is_unchanged(self, key: str, raw: msgspec.Raw, snapshot: msgspec.Raw | None) -> bool:
+        if snapshot is not None:
+            return raw == snapshot
+        stored = self._raw(key)
+        # On a host without a time zone, a value may be encoded to other bytes than it was decoded from.
+        return raw == stored or raw == codec.encode(key, codec.decode(stored))
 
     def _record_changed_defaults(self) -> None:
-        for key, held in [*self._borrowed.items()]:
+        for key, default in [*self._defaults.items()]:
             try:
-                if _seen(key, held.value) == held.seen:
-                    continue
-                raw = codec.encode(key, held.value)
+                raw = codec.encode(key, default.value)
             except UnsupportedValue as error:
-                del self._borrowed[key]
-                self._refuse(held, error)
+                del self._defaults[key]
+                self._report_unsupported(default, error)
                 continue
-            del self._borrowed[key]
-            super().__setitem__(key, held.value)
-            self._record_set(key, raw, tuple(held.tasks))
-            held.seen = _seen(key, held.value)
-            self._tracked[key] = held
+            if raw == default.snapshot:
+                continue
+            del self._defaults[key]
+            super().__setitem__(key, default.value)
+            self._record_set(key, raw, tuple(default.holders))
+            default.snapshot = raw
+            self._tracked[key] = default
 
-    def _refuse(self, held: Held, error: UnsupportedValue) -> None:
-        """Remember an error for the tasks that may have put what cannot be stored into a list or dict.
-
-        A mapping without tasks raises it; `Session` keeps it for each task.
-        """
+    def _report_unsupported(self, tracked: TrackedValue, error: UnsupportedValue) -> None:
+        """Report that a list or dict contains what cannot be stored. `Session` keeps the error by task."""
         raise error
 
     def _rebase(self, committed: bytes, raws: codec.Raws | None = None) -> None:
-        """Show a committed state, with what was recorded and is not committed yet on top.
+        """Show a committed state with the uncommitted changes on top; `raws` is that state by key.
 
-        A list or dict stays the same object, which a caller that holds it can go on changing: see `_shown`.
-        `raws` is the committed state once it is split.
+        Lists and dicts remain the same objects, so that callers can go on changing them; see `_value_for`.
         """
-        changes = self.recorded()
         base = shown = codec.split(committed) if raws is None else raws
+        if self._defaults or any(base.get(key) != self._raw(key) for key in self._tracked):
+            self.recorded()  # before the content of these objects is replaced
+        changes = self.changes
         touched: set[str] = set()
-        if changes or self._taken:
-            for layer in (changes,) if self._taken is None else (self._taken, changes):
+        if changes or self._in_flight:
+            for layer in (changes,) if self._in_flight is None else (self._in_flight, changes):
                 shown = {} if layer.destroyed else dict(shown)
-                touched.update(_applied(operation, shown) for operation in layer.operations)
-        values = {key: self._shown(key, raw) for key, raw in shown.items()}
+                touched.update(_apply_for_display(operation, shown) for operation in layer.operations)
+        values = {key: self._value_for(key, raw) for key, raw in shown.items()}
         if not self._tracked.keys() <= values.keys():
             for key in self._tracked.keys() - values.keys():
                 self._empty(key, self._tracked.pop(key))
@@ -145,103 +133,102 @@ class RecordingDict(dict[str, Any]):
         self._committed, self._raws = committed, base
         self._pending = {key: shown[key] for key in touched if key in shown}
 
-    def _shown(self, key: str, raw: msgspec.Raw) -> Any:
-        """Return the value to show for a key: the object shown before when it is equal.
+    def _value_for(self, key: str, raw: msgspec.Raw) -> Any:
+        """Return the value to show for a key: the object shown before if it is equal.
 
-        A list or dict of the session's own that a caller holds gets the new value. One that a caller put in
-        is the caller's: it may be in other sessions as well, so it stays as it is and is no longer watched.
+        A list or dict created by the session gets the new content if a caller has it. One that a caller put
+        in is not changed, as it may be in other sessions as well; it is no longer tracked.
         """
         before = super().get(key, _MISSING)
         if before is not _MISSING and not isinstance(before, tuple) and raw == self._raw(key):
             return before
-        held = self._tracked.pop(key, None) or self._borrowed.pop(key, None)
+        tracked = self._tracked.pop(key, None) or self._defaults.pop(key, None)
         value = codec.decode(raw)
-        if held is None or not held.is_own or type(value) is not type(held.value):
+        if tracked is None or not tracked.is_own or type(value) is not type(tracked.value):
             return value
-        _refresh(held.value, value)
-        held.seen = _seen(key, held.value)
-        self._tracked[key] = held
-        return held.value
+        replace_content(tracked.value, value)
+        tracked.snapshot = codec.encode(key, tracked.value)
+        self._tracked[key] = tracked
+        return tracked.value
 
-    def _empty(self, key: str, held: Held) -> None:
-        """Empty a list or dict whose key another request removed; what is put into it begins the key anew."""
-        if held.is_own and key not in self._borrowed:
-            held.value.clear()
-            held.seen = _seen(key, held.value)
-            self._borrowed[key] = held
+    def _empty(self, key: str, tracked: TrackedValue) -> None:
+        """Empty a list or dict after another request removed its key; adding to it sets the key again."""
+        if tracked.is_own and key not in self._defaults:
+            tracked.value.clear()
+            tracked.snapshot = codec.encode(key, tracked.value)
+            self._defaults[key] = tracked
 
     def _raw(self, key: str) -> msgspec.Raw:
-        """Return what the operations, or the commit before them, made of a key that is there."""
+        """Return the encoded value of a present key, with the recorded operations applied."""
         if self._raws is None:
             self._raws = codec.split(self._committed)
         return self._pending.get(key) or self._raws[key]
 
-    def _record(self, operation: Operation, signers: tuple[object, ...]) -> None:
-        self._marked = True
-        self.changes.add(operation, signers)
+    def _record(self, operation: Operation, authors: tuple[object, ...]) -> None:
+        self._modified = True
+        self.changes.add(operation, authors)
 
-    def _sign_whole(self) -> None:
-        """Note that the running task did something to the session as a whole."""
-        self._marked = True
-        self.changes.sign_whole(running_task())
+    def _mark_session_wide(self) -> None:
+        """Note that the running task changed the session as a whole."""
+        self._modified = True
+        self.changes.mark_session_wide(running_task())
 
-    def _record_set(self, key: str, raw: msgspec.Raw, signers: tuple[object, ...]) -> None:
-        self._record(Set(key, raw), signers)
+    def _record_set(self, key: str, raw: msgspec.Raw, authors: tuple[object, ...]) -> None:
+        self._record(Set(key, raw), authors)
         self._pending[key] = raw
 
     def mark_accessed(self) -> None:
-        """What Starlette calls when a handler asks for `request.session`."""
+        """Note an access to `request.session`; Starlette calls this."""
         self.accessed = True
 
     def mark_modified(self) -> None:
-        """What Starlette's users call after a change inside a list or dict; here such a change is noticed.
+        """Set `modified`. Users of Starlette call this after a change inside a list or dict.
 
-        It sets `modified` and stores nothing by itself.
+        Such changes are detected here without it; the call itself stores nothing.
         """
-        self.accessed = self._marked = True
+        self.accessed = self._modified = True
 
     @property
     def modified(self) -> bool:
         """Whether this request changed the session, or called `mark_modified`."""
-        return self._marked or (self.loaded and bool(self.recorded()))
+        return self._modified or (self.loaded and bool(self.recorded()))
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._marked = value
+        self._modified = value
 
-    def _touch(self) -> None:
+    def _require_loaded(self) -> None:
         self.accessed = True
         if not self.loaded:
             raise self._load_error or SessionNotLoaded(
-                "This session is not loaded: take it by SessionDep, or `await request.session.load()` first."
+                "The session is not loaded. Use SessionDep, or `await request.session.load()` first."
             )
-        if self._borrowed:
+        if self._defaults:
             self._record_changed_defaults()
 
-    # -- the store of keys and values ---------------------------------------------------------------------
+    # -- keys and values ----------------------------------------------------------------------------------
 
     def set(self, key: str, value: object) -> None:
-        """Store a value; of two requests that set the same key, the last one wins for that key alone."""
-        self._touch()
+        """Set a key. If two requests set the same key, the last one wins, for this key alone."""
+        self._require_loaded()
         raw = codec.encode(key, value)
         super().__setitem__(key, value)
-        task = running_task()
-        self._record_set(key, raw, (task,))
-        self._replace_held(key, value, task)
+        self._record_set(key, raw, (running_task(),))
+        self._track_replaced(key, value, raw)
 
     def has(self, key: object) -> bool:
-        """Whether there is such a key."""
+        """Return whether the key exists."""
         return key in self
 
     def delete(self, key: str) -> None:
-        """Remove a key; nothing happens when there is none."""
+        """Remove a key, if it exists."""
         self._record_removal(key)
         super().pop(key, None)
 
     def _record_removal(self, key: str) -> None:
-        self._touch()
-        self._borrowed.pop(key, None)
-        if super().__contains__(key) or self._is_ended:
+        self._require_loaded()
+        self._defaults.pop(key, None)
+        if super().__contains__(key) or self._is_tombstone:
             self._record_delete(key)
 
     def _record_delete(self, key: str) -> None:
@@ -249,92 +236,103 @@ class RecordingDict(dict[str, Any]):
         self._tracked.pop(key, None)
 
     def all(self) -> dict[str, Any]:
-        """All data as a plain dict."""
+        """Return all data as a plain dict."""
         return self.copy()
 
     def clear(self) -> None:
-        """Remove all data, the user as well; the id stays."""
-        self._touch()
+        """Remove all data and the user; the ID remains."""
+        self._require_loaded()
         super().clear()
         self._tracked.clear()
-        self._borrowed.clear()
+        self._defaults.clear()
         self.changes.drop_operations()
         self._record(Clear(), (running_task(),))
-        self._sign_whole()
+        self._mark_session_wide()
 
     def modify(self, key: str, function: Callable[[Any], V], default: object = None) -> V:
-        """Give a key what `function` makes of its value, and return that.
+        """Replace the value of a key by `function(value)`, and return the result.
 
-        The function must be pure: it runs again on the newest value when another request got in between,
-        so that no change is lost. Its argument is a copy of its own; returning `GONE` removes the key. What
-        it raises comes through, from here or from the commit, and nothing is changed. On the empty session
-        of a tombstone it becomes `SessionEnded`.
+        The function must be pure: after a conflict it runs again on the newest value, so that no change is
+        lost. Its argument is a copy; the result `REMOVE` removes the key. Its exceptions propagate from here
+        or from the commit, which then changes nothing; on the empty session of a tombstone they become
+        `SessionEnded`.
         """
-        self._touch()
+        self._require_loaded()
         self._record_changes_in_place((key,))
         operation = Modify(key, function, codec.encode(key, default))
-        task = running_task()
         value: V
         try:
             value, raw = operation.run(self._raw(key) if key in self else None)
         except Exception as error:
-            if self._is_ended:
+            if self._is_tombstone:
                 raise SessionEnded from error
             raise
         if raw is None:
             super().pop(key, None)
             self._tracked.pop(key, None)
-            self._borrowed.pop(key, None)
+            self._defaults.pop(key, None)
         else:
             self._pending[key] = raw
             super().__setitem__(key, value)
-            self._replace_held(key, value, task)
-        self._record(operation, (task,))
+            self._track_replaced(key, value, raw)
+        self._record(operation, (running_task(),))
         return value
 
-    def borrow(self, key: str, default: Any) -> Any:
-        """Return the value, or a copy of a list or dict as default, which is stored only once it changes."""
+    def peek(self, key: str, default: Any = None) -> Any:
+        """Return the value for reading alone, or the default.
+
+        The commit looks for changes in every list and dict that `get` returned. From here it is a copy unless
+        the session tracks it already, so do not change it.
+        """
+        if key not in self:
+            return default
+        if key in self._tracked:
+            return super().get(key)
+        return codec.decode(self._raw(key))
+
+    def get_or_default(self, key: str, default: Any) -> Any:
+        """Return the value, or a copy of a list or dict as default, which is stored once it changes."""
         if key in self:
             return self[key]
-        held = self._borrowed.get(key)
-        if held is None or held.seen != _seen(key, default):
-            held = self._borrowed[key] = Held(key, deepcopy(default), running_task(), True)
-        _note_holder(held)
-        return held.value
+        tracked, snapshot = self._defaults.get(key), codec.encode(key, default)
+        if tracked is None or tracked.snapshot != snapshot:
+            tracked = self._defaults[key] = TrackedValue(deepcopy(default), snapshot, is_own=True)
+        tracked.add_holder()
+        return tracked.value
 
-    # -- dict, as Starlette's own session is one ----------------------------------------------------------
+    # -- the dict interface, as in Starlette's own session ------------------------------------------------
 
     def _track(self, key: str, value: Any) -> Any:
-        """Remember what a value is now that a caller gets hold of it, if it can change."""
+        """Track a mutable value that a caller gets, and return it."""
         if isinstance(value, _CONTAINERS):
-            held = self._tracked.get(key)
-            if held is None:
-                self._tracked[key] = Held(key, value, running_task(), True)
+            tracked = self._tracked.get(key)
+            if tracked is None:
+                self._tracked[key] = TrackedValue(value, None, is_own=True)
             else:
-                _note_holder(held)
+                tracked.add_holder()
         return value
 
-    def _replace_held(self, key: str, value: Any, task: object) -> None:
-        """Remember what a caller put in, and forget what was there before."""
-        if self._borrowed:
-            self._borrowed.pop(key, None)
+    def _track_replaced(self, key: str, value: Any, raw: msgspec.Raw) -> None:
+        """Track a value that a caller put in, in place of the former one; `raw` is its encoding."""
+        if self._defaults:
+            self._defaults.pop(key, None)
         if isinstance(value, _CONTAINERS):
-            self._tracked[key] = Held(key, value, task, False)
+            self._tracked[key] = TrackedValue(value, raw, is_own=False)
         elif self._tracked:
             self._tracked.pop(key, None)
 
     def _track_all(self) -> None:
-        self._touch()
+        self._require_loaded()
         for key, value in super().items():
             self._track(key, value)
 
     def __getitem__(self, key: str) -> Any:
-        self._touch()
+        self._require_loaded()
         return self._track(key, super().__getitem__(key))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, or the default."""
-        self._touch()
+        """Return the value, or the default."""
+        self._require_loaded()
         value = super().get(key, _MISSING)
         return default if value is _MISSING else self._track(key, value)
 
@@ -350,33 +348,32 @@ class RecordingDict(dict[str, Any]):
         try:
             return super().pop(key, *default)
         except KeyError:
-            if self._is_ended:
+            if self._is_tombstone:
                 raise EndedKeyError from None
             raise
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the newest key and return it with its value; KeyError when empty."""
-        self._touch()
-        if self._is_ended and not super().__len__():
+        self._require_loaded()
+        if self._is_tombstone and not super().__len__():
             raise EndedKeyError
         key, value = super().popitem()
         self._record_delete(key)
         return key, value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value; when there is none, the default, which is stored unless another request was faster."""
+        """Return the value; without one store the default, unless a concurrent request sets the key."""
         if key not in self:
             raw = codec.encode(key, default)
             super().__setitem__(key, default)
-            task = running_task()
-            self._record(SetDefault(key, raw), (task,))
+            self._record(SetDefault(key, raw), (running_task(),))
             self._pending[key] = raw
-            self._replace_held(key, default, task)
+            self._track_replaced(key, default, raw)
         return self[key]
 
     def update(self, *others: Any, **more: Any) -> None:
-        """Set every key of a mapping, or of pairs; all or, when one cannot be kept, none."""
-        self._touch()
+        """Set every key of a mapping or of pairs; none if one value cannot be stored."""
+        self._require_loaded()
         values = dict(*others, **more)
         for key, value in values.items():
             codec.encode(key, value)
@@ -394,16 +391,16 @@ class RecordingDict(dict[str, Any]):
         return other | self.copy() if isinstance(other, dict) else NotImplemented
 
     def copy(self) -> dict[str, Any]:
-        """All data as a plain dict; lists and dicts in it are the session's own."""
+        """Return all data as a plain dict; its lists and dicts are those of the session."""
         self._track_all()
         return dict(super().items())
 
     def __copy__(self) -> dict[str, Any]:
-        """A plain dict, as `copy` makes it."""
+        """Return a plain dict; see `copy`."""
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        """A plain dict with values of its own."""
+        """Return a plain dict with copies of the values."""
         return deepcopy(self.copy(), memo)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -411,38 +408,38 @@ class RecordingDict(dict[str, Any]):
         return dict, (self.copy(),)
 
     def keys(self) -> Any:
-        """The keys, as a live view."""
-        self._touch()
+        """Return a live view of the keys."""
+        self._require_loaded()
         return super().keys()
 
     def values(self) -> Any:
-        """The values, as a live view."""
+        """Return a live view of the values."""
         self._track_all()
         return super().values()
 
     def items(self) -> Any:
-        """Keys and values, as a live view."""
+        """Return a live view of keys and values."""
         self._track_all()
         return super().items()
 
     def __contains__(self, key: object) -> bool:
-        self._touch()
+        self._require_loaded()
         return super().__contains__(key)
 
     def __iter__(self) -> Any:
-        self._touch()
+        self._require_loaded()
         return super().__iter__()
 
     def __reversed__(self) -> Any:
-        self._touch()
+        self._require_loaded()
         return super().__reversed__()
 
     def __len__(self) -> int:
-        self._touch()
+        self._require_loaded()
         return super().__len__()
 
     def __eq__(self, other: object) -> bool:
-        self._touch()
+        self._require_loaded()
         return super().__eq__(other)
 
     def __ne__(self, other: object) -> bool:
@@ -450,7 +447,7 @@ class RecordingDict(dict[str, Any]):
 
     def __repr__(self) -> str:
         state = f"{dict.__len__(self)} keys" if self.loaded else "not loaded"
-        return f"<Session {state}>"  # no data: a session may stand in a log line
+        return f"<Session {state}>"  # no data: it may appear in a log
 
     __hash__ = None
 
@@ -460,62 +457,8 @@ def as_stored(key: str, value: object) -> Any:
     return codec.decode(codec.encode(key, value))
 
 
-def running_task() -> object:
-    """Return the running task; None in the thread of a synchronous endpoint, which has no event loop."""
-    try:
-        return current_task()
-    except RuntimeError:
-        return None
-
-
-def _seen(key: str, value: Any) -> bytes | msgspec.Raw:
-    """What tells whether a value changes later: its fingerprint, or what it encodes to.
-
-    Not what was decoded to it: that need not be what it encodes to, on a host that lacks a time zone.
-    """
-    fingerprint = codec.fingerprint(value)
-    return codec.encode(key, value) if fingerprint is None else fingerprint
-
-
-def _note_holder(held: Held) -> None:
-    task = running_task()
-    if task not in held.tasks:
-        held.tasks.append(task)
-
-
-def _refresh(held: Any, value: Any) -> None:
-    """Give a list or dict the content of another one.
-
-    What is held of its content stays as well: dicts and lists under the same key, and equal ones at the same
-    place of a list.
-    """
-    if isinstance(held, dict):
-        content = {key: _refreshed(held.get(key), item) for key, item in value.items()}
-        held.clear()
-        held.update(content)
-        return
-    pairs = zip(held, value, strict=False)
-    held[:] = [*(old if _is_same(old, new) else new for old, new in pairs), *value[len(held) :]]
-
-
-def _refreshed(held: Any, value: Any) -> Any:
-    if isinstance(held, (list, dict)) and type(held) is type(value):
-        _refresh(held, value)
-        return held
-    return value
-
-
-def _is_same(held: Any, value: Any) -> bool:
-    return isinstance(held, (list, dict)) and _seen("", held) == _seen("", value)
-
-
-def has_ended(task: object) -> bool:
-    """Return whether a task will save nothing any more; a thread's never does."""
-    return task is None or (isinstance(task, Task) and task.done())
-
-
-def _applied(operation: Operation, raws: codec.Raws) -> str:
-    """Apply an operation that is not committed yet, for showing only; return the key that it is about."""
-    with suppress(Exception):  # a function's refusal of the newest value: its own commit raises it
+def _apply_for_display(operation: Operation, raws: codec.Raws) -> str:
+    """Apply an uncommitted operation and return its key; errors of a function are left to the commit."""
+    with suppress(Exception):
         operation.apply(raws)
     return "" if isinstance(operation, Clear) else operation.key

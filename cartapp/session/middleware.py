@@ -1,271 +1,277 @@
-"""The session for any ASGI application: cookie in, commit before the first byte, cookie out.
-
-The only file here that knows HTTP.
-"""
+"""Sessions for any ASGI application: cookie in, commit before the first byte, cookie out."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Awaitable, Iterable
+from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.responses import JSONResponse, Response
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .carriers import Carrier, IdCarrier
-from .cookies import CookieOptions, ReceivedCookie, WrittenCookie
-from .errors import SessionBusy, SessionEnded, SessionError, SessionTooLarge, StoreUnavailable
-from .guard import GuardedStore
-from .hooks import Hooks, logger
-from .manager import Manager, Visit
-from .policy import IsCurrent, OnCount, Policy
-from .record import Clock, now
+from .error_responses import HANDLED_ERRORS, ErrorResponse, default_error_response, error_message
+from .errors import SessionError, StoreUnavailable
+from .hooks import logger
+from .manager import SessionManager, SessionOptions
+from .request_session import RequestSession
 from .session import Session
 from .stores.base import Store
 
-STATUS: Mapping[type[SessionError], int] = {
-    SessionEnded: 409,
-    SessionTooLarge: 413,
-    SessionBusy: 503,
-    StoreUnavailable: 503,
-}
-"""The errors that the middleware answers itself; every other is a mistake in the application."""
-
-ANSWERED = tuple(STATUS)
-
-RETRY_AFTER = 1
-"""Seconds in the `Retry-After` of a 503."""
-
-_DEFAULT = Policy()
 _CACHING = (b"vary", b"cache-control")
 _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
-"""A shared cache must not keep an answer that a session had a part in (CVE-2026-27205)."""
+"""A shared cache must not store a response that depends on a session (CVE-2026-27205)."""
+_MANAGER = "cartapp.session.manager"
+"""Scope key of the manager of the nearest `SessionMiddleware` outside."""
 _PURPOSE = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
 _ADVANCE = re.compile(rb"(?:^|[;,])[ \t]*(?:prefetch|prerender|preview)[ \t]*(?:$|[;,])", re.IGNORECASE)
-_OWN_WORDS: Mapping[type[SessionError], str] = {
-    StoreUnavailable: "The session store cannot be reached at the moment.",
-}
-
-ErrorResponse = Callable[[Scope, SessionError], Response]
-
-
-def default_error_response(_scope: Scope, error: SessionError) -> Response:
-    """`{"error": …}` with 409, 413 or 503."""
-    status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
-    return JSONResponse({"error": message_of(error)}, status, headers)
-
-
-def status_of(error: SessionError) -> int:
-    """The HTTP status that says what went wrong."""
-    return next(status for kind, status in STATUS.items() if isinstance(error, kind))
-
-
-def message_of(error: SessionError) -> str:
-    """One sentence for the visitor, without internals."""
-    return next((words for kind, words in _OWN_WORDS.items() if isinstance(error, kind)), str(error))
 
 
 def is_prefetch(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser asks for a page that its user may never see: a prefetch, a prerendering, a preview.
+    """Return whether a browser requests a page that its user may never see: prefetch, prerender or preview.
 
-    `Sec-Purpose: prefetch;prerender` (Fetch standard), and what browsers sent before: `Purpose`, `X-Purpose`
-    (Safari) and `X-Moz` (Firefox).
+    `Sec-Purpose: prefetch;prerender` (Fetch standard) and its predecessors `Purpose`, `X-Purpose` (Safari)
+    and `X-Moz` (Firefox).
     """
     return any(name in _PURPOSE and _ADVANCE.search(value) is not None for name, value in headers)
 
 
-class SessionMiddleware:
-    """Gives every request of `app` a `request.session`.
+def session_of(connection: HTTPConnection) -> Session:
+    """Return `connection.session` with its type. Raises TypeError if another middleware provides it."""
+    session = connection.session
+    if not isinstance(session, Session):
+        raise TypeError(
+            f"request.session: expected a session of cartapp.session, got {type(session).__name__}."
+        )
+    return session
 
-    `load="auto"` loads it before the handler when a well-formed cookie came, except under the path prefixes
-    `skip`; `load="explicit"` leaves that to `SessionDep` or `await request.session.load()`. `eager` gives a
-    visitor a session with the first page: a GET answered 200 with text/html, outside `skip`. `data` is the
-    class of the typed view and `error_response(scope, error)` makes the answer to a commit that failed.
-    `on_count(what)` is told of `conflicts`, after each of which a commit is tried again, and of `overwritten`
-    keys, which two requests set at once. For `ttl`, `max_age`, `timeout` (seconds), `max_bytes` and
-    `is_current` see `Policy`.
+
+class SessionMiddleware:
+    """Adds `request.session` to every request of `app`.
+
+    Takes a `manager`, or a `store` (or its URL) with the options of `SessionPolicy` and `SessionManager`:
+    `SessionMiddleware(app, store="redis://localhost", ttl=1800)`.
+
+    `load="auto"` loads the session before the handler if the request has a well-formed cookie, except under
+    the path prefixes `skip`; with `load="explicit"` handlers load it by `SessionDep` or `await
+    request.session.load()`. `data` is the class of the typed view. `error_response(scope, error)` builds the
+    response for a failed commit. With the policy's `eager`, a page (GET, status 200, text/html, outside
+    `skip`) creates a session for a client that has none.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        store: Store | None = None,
+        manager: SessionManager | None = None,
         *,
-        carrier: Carrier | None = None,
+        store: Store | str | None = None,
         load: Literal["auto", "explicit"] = "auto",
         skip: Iterable[str] = (),
-        cookie: CookieOptions | None = None,
-        ttl: float = _DEFAULT.ttl,
-        max_age: float = _DEFAULT.max_age,
-        max_bytes: int = _DEFAULT.max_bytes,
-        timeout: float = _DEFAULT.timeout,
-        eager: bool = _DEFAULT.eager,
-        is_current: IsCurrent | None = None,
-        hooks: Hooks | None = None,
         data: type[Any] | None = None,
         error_response: ErrorResponse = default_error_response,
-        on_count: OnCount | None = None,
-        clock: Clock = now,
+        **options: Unpack[SessionOptions],
     ) -> None:
         self.app = app
-        self.policy = Policy(ttl, max_age, max_bytes, timeout, eager, is_current, hooks or Hooks())
-        if carrier is None:
-            if store is None:
-                raise TypeError("SessionMiddleware needs a store, for example store=MemoryStore().")
-            carrier = IdCarrier(GuardedStore(store, timeout))
-        self.manager = Manager(carrier, self.policy, clock=clock, on_count=on_count)
-        cookie = cookie or CookieOptions()
-        self.written = {https: WrittenCookie(cookie, https) for https in (False, True)}
+        self.manager: SessionManager = _build_manager(manager, store, options)
+        if load not in ("auto", "explicit"):
+            raise ValueError(f"SessionMiddleware: load: expected 'auto' or 'explicit', got {load!r}.")
+        prefixes = _check_prefixes(skip)
+        if data is not None and not isinstance(data, type):
+            raise TypeError(f"SessionMiddleware: data: expected a class, got {data!r}.")
+        if not callable(error_response):
+            raise TypeError(
+                "SessionMiddleware: error_response: expected a function (scope, error), got "
+                f"{error_response!r}."
+            )
         self.data = data
         self.error_response = error_response
         self._auto = load == "auto"
-        self._skip = tuple(skip)
+        self._skip = prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; see the class."""
+        """Handle one request; see the class."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(self, scope, receive, send)
-        scope["session"] = exchange.session
-        load = self._auto and not self.skips(scope["path"])
+        if "session" in scope:
+            _check_cookie_name(scope.get(_MANAGER), self.manager)
+            scope = {**scope}  # the middleware outside reads its session from its own scope later
+        responder = _Responder(self, scope, receive, send)
+        scope["session"] = responder.session
+        scope[_MANAGER] = self.manager
+        load = self._auto and not self.is_skipped(scope["path"])
         if scope["type"] == "websocket":
-            await exchange.websocket(load)
+            await responder.run_websocket(load)
             return
         try:
             if load:
-                await exchange.session.try_to_load()
-            await self.app(scope, receive, exchange.forward)
-        except ANSWERED as error:
-            if exchange.started:
+                await responder.session.try_to_load()
+            await self.app(scope, receive, responder.send)
+        except HANDLED_ERRORS as error:
+            if responder.started:
                 raise
-            await exchange.answer(error)
+            await responder.send_error(error)
 
-    def skips(self, path: str) -> bool:
-        """Whether a path is under one of the prefixes `skip`."""
+    def is_skipped(self, path: str) -> bool:
+        """Return whether a path begins with one of the prefixes `skip`."""
         return path.startswith(self._skip)
 
 
-class _Exchange:
-    """One request and its answer."""
+def _check_cookie_name(outer: SessionManager | None, own: SessionManager) -> None:
+    """Raise RuntimeError if two managers share a cookie: each would end the sessions of the other."""
+    if outer is not None and outer is not own and outer.cookie.name == own.cookie.name:
+        raise RuntimeError(
+            f"Two SessionMiddleware with different managers use the cookie {own.cookie.name}: give them one "
+            "manager, or different names by cookie=CookieOptions(name=…)."
+        )
 
-    _answered = False
 
-    def __init__(self, layer: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
-        self._layer = layer
+def _check_prefixes(skip: object) -> tuple[str, ...]:
+    """Return the path prefixes. Raises TypeError and ValueError: an empty one would match every path."""
+    if isinstance(skip, str) or not isinstance(skip, Iterable):
+        raise TypeError(f"SessionMiddleware: skip: expected a list of path prefixes, got {skip!r}.")
+    prefixes = tuple(skip)
+    for prefix in prefixes:
+        if not isinstance(prefix, str) or not prefix.startswith("/"):
+            raise ValueError(f"SessionMiddleware: skip: expected prefixes such as /static, got {prefix!r}.")
+    return prefixes
+
+
+def _build_manager(
+    manager: SessionManager | None, store: Store | str | None, options: SessionOptions
+) -> SessionManager:
+    if manager is None:
+        if store is None:
+            raise TypeError(
+                "SessionMiddleware: expected a manager or a store, for example store=MemoryStore()."
+            )
+        return SessionManager.from_options(store, **options)
+    if not isinstance(manager, SessionManager):
+        raise TypeError(f"SessionMiddleware: manager: expected SessionManager(…), got {manager!r}.")
+    if store is not None or options:
+        given = ", ".join([*(["store"] if store is not None else []), *options])
+        raise TypeError(f"SessionMiddleware: pass {given} to SessionManager, not along with a manager.")
+    return manager
+
+
+class _Responder:
+    """Handles the messages of one request and its response."""
+
+    _replaced = False  # whether a response of the middleware replaced the handler's
+
+    def __init__(self, middleware: SessionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        manager = middleware.manager
+        self._middleware = middleware
+        self._policy = manager.policy
         self._scope = scope
         self._app = scope.get("app")
         self._receive = receive
         self._send = send
-        self._written = layer.written[scope.get("scheme") in ("https", "wss")]
-        self._received = ReceivedCookie(scope["headers"], self._written.name)
-        self._visit = visit = Visit(layer.manager, self._received)
+        self._writer = manager.cookie_writer(scope)
+        self._reader = self._writer.reader(scope["headers"])
+        self._request_session = request_session = RequestSession(manager, self._reader.read)
         if scope["type"] == "websocket":
-            visit.can_set_cookie = False
+            request_session.can_set_cookie = False
         elif scope["method"] == "HEAD":
-            visit.read_only = True  # RFC 9110, 9.2.1: it changes nothing
+            request_session.read_only = True  # a safe method (RFC 9110, 9.2.1)
         elif scope["method"] == "GET" and is_prefetch(scope["headers"]):
-            # The page may never be seen, so it takes no flash and counts no visit.
-            visit.read_only = visit.is_prefetch = True
-        self.session = Session(visit, layer.data)
+            # The page may never be shown, so it takes no flash and counts no visit.
+            request_session.read_only = request_session.is_prefetch = True
+        self.session = Session(request_session, middleware.data)
 
-    async def websocket(self, load: bool) -> None:
-        """Loaded at the handshake; saved only by `save()`, and never begun here."""
+    async def run_websocket(self, load: bool) -> None:
+        """Load the session at the handshake; only `save()` commits, and nothing creates a session."""
         try:
             if load:
                 await self.session.load()
         except StoreUnavailable as error:
-            logger.warning("A WebSocket was refused: %s", error)
-            await self._send({"type": "websocket.close", "code": 1013, "reason": message_of(error)})
+            logger.warning("Rejected a WebSocket: %s", error)
+            await self._send({"type": "websocket.close", "code": 1013, "reason": error_message(error)})
             return
-        await self._layer.app(self._scope, self._receive, self._send)
+        await self._middleware.app(self._scope, self._receive, self._send)
 
-    def forward(self, message: Message) -> Awaitable[None]:
-        """Send what the application sends, the commit before the first byte.
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a message of the application; commit before the first byte.
 
-        Not a coroutine itself, since most messages only pass.
+        No coroutine function: most messages only pass through, without the cost of another coroutine.
         """
-        if self._answered or message["type"] == "http.response.start":
+        if self._replaced or message["type"] == "http.response.start":
             session = self.session
-            if self._answered or session.accessed or session.loaded or self._layer.policy.eager:
-                return self._forward(message)
-            self._visit.can_set_cookie = False
+            if self._replaced or session.accessed or session.loaded or self._policy.eager:
+                return self._commit_and_send(message)
+            self._request_session.can_set_cookie = False
         return self._send(message)
 
-    async def _forward(self, message: Message) -> None:
-        if self._answered:
-            return  # the handler's own answer, which is not true any more
+    async def _commit_and_send(self, message: Message) -> None:
+        if self._replaced:
+            return  # discard the handler's response: the commit failed
         try:
-            await self._visit.finish(self.session, failed=message["status"] >= 500)
-        except ANSWERED as error:
-            await self.answer(error)
+            await self._request_session.finish(self.session, failed=message["status"] >= 500)
+        except HANDLED_ERRORS as error:
+            await self.send_error(error)
             return
-        except Exception as error:  # noqa: BLE001 - it is raised again unless there is a handler for it
-            await self._handle(error)
+        except Exception as error:  # noqa: BLE001 - raised again unless the application has a handler
+            await self._run_exception_handler(error)
             return
-        if self._layer.policy.eager and self._is_page(message):
-            await self._begin()
+        if self._policy.eager and self._is_page(message):
+            await self._create_session()
         self._add_headers(message)
-        self._visit.can_set_cookie = False
+        self._request_session.can_set_cookie = False
         await self._send(message)
 
     def _is_page(self, message: Message) -> bool:
-        """Whether this is a GET of a page that was found: no health check, no asset, no error."""
+        """Return whether this is a successful GET of a page, not a health check, an asset or an error."""
         scope = self._scope
-        if scope["method"] != "GET" or message["status"] != 200 or self._layer.skips(scope["path"]):
+        if scope["method"] != "GET" or message["status"] != 200 or self._middleware.is_skipped(scope["path"]):
             return False
         types = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
         return bool(types) and types[0].partition(b";")[0].strip().lower() == b"text/html"
 
-    async def _begin(self) -> None:
-        """Give the visitor of a page a session at once. The page needs none, so an outage does not matter."""
+    async def _create_session(self) -> None:
+        """Create a session for a new client. The page does not need it, so an outage is only logged."""
         try:
-            await self._visit.begin(self.session)
+            await self._request_session.begin(self.session)
         except StoreUnavailable as error:
-            logger.warning(
-                "%s: no session was begun for a new visitor: %s", quote(self._scope["path"]), error
-            )
+            logger.warning("%s: Created no session for a new client: %s", quote(self._scope["path"]), error)
 
     @property
     def started(self) -> bool:
-        """Whether the answer has begun, so that it can say nothing else any more."""
-        return not self._visit.can_set_cookie
+        """Whether the response has started, so that it cannot be replaced."""
+        return not self._request_session.can_set_cookie
 
-    async def answer(self, error: SessionError) -> None:
-        """Say what failed, in place of the handler's answer."""
-        if self._answered:
+    async def send_error(self, error: SessionError) -> None:
+        """Send the error in place of the handler's response."""
+        if self._replaced:
             return
         logger.warning("%s %s: %s", self._scope["method"], quote(self._scope["path"]), error)
-        await self._respond(self._layer.error_response(self._scope, error))
+        await self._replace(self._middleware.error_response(self._scope, error))
 
-    async def _handle(self, error: Exception) -> None:
-        """Let the application's exception handlers answer what a function given to `modify` raised.
+    async def _run_exception_handler(self, error: Exception) -> None:
+        """Run the application's exception handler for an error of a function given to `modify`.
 
-        The handler has returned, so the error cannot come from it any more. Raises an error that has no
-        exception handler.
+        The handler of the request has returned, so the error cannot propagate from it. Raises an error
+        without an exception handler.
         """
 
-        async def failing(*_: object) -> None:
+        async def fail(*_: object) -> None:
             raise error
 
         handlers: dict[Any, Any] = {}
-        for app in (self._app, self._scope.get("app")):  # the second one is mounted in the first, if need be
+        for app in (self._app, self._scope.get("app")):  # the second differs in a mounted application
             handlers.update(getattr(app, "exception_handlers", {}))
-        for general in (500, Exception):  # they answer what is raised here
+        for general in (500, Exception):  # those handle what is raised here
             handlers.pop(general, None)
-        await self._respond(ExceptionMiddleware(failing, handlers))
+        await self._replace(ExceptionMiddleware(fail, handlers))
 
-    async def _respond(self, response: ASGIApp) -> None:
-        """Send a response in place of the handler's, of which nothing is sent from then on."""
+    async def _replace(self, response: ASGIApp) -> None:
+        """Send this response; discard the handler's from then on."""
         self.session.accessed = True
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._answered = True
+                self._replaced = True
                 self._add_headers(message)
-                self._visit.can_set_cookie = False
+                self._request_session.can_set_cookie = False
             await self._send(message)
 
         await response({**self._scope}, self._receive, send)
@@ -283,18 +289,15 @@ class _Exchange:
         headers += _PRIVATE
 
     def _cookie_headers(self) -> list[str]:
-        value = self._visit.cookie()
-        if value is not None:
-            own = [self._written.header(value, self._visit.seconds_left(self.session))]
-        else:
-            own = [self._written.header("", 0)] if self._visit.cleared else []
-        if not self._received.is_ambiguous or self._visit.read_only:
+        cookie = self._request_session.set_cookie(self.session, self._writer)
+        own = [] if cookie is None else [cookie]
+        if not self._reader.is_ambiguous or self._request_session.read_only:
             return own
-        return [*self._written.expire_variants(self._scope, keep_own=bool(own)), *own]
+        return [*self._writer.expire_variants(self._scope, keep_own=bool(own)), *own]
 
 
 def _make_private(headers: MutableHeaders) -> None:
-    """What `_PRIVATE` says, where the application has said something of its own."""
+    """Apply `_PRIVATE` to headers with caching directives of the application."""
     headers.add_vary_header("Cookie")
     caching = headers.get("Cache-Control", "")
     if "no-store" not in caching and "private" not in caching:

@@ -1,4 +1,4 @@
-"""What a handler did to a session, in a form that can be done again on a newer state of it."""
+"""Operations on session data, recorded so that a commit can replay them on a newer state."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,132 +8,133 @@ import msgspec
 
 from . import codec
 
-GONE: Any = object()
-"""What a function given to `modify` returns to have the key removed."""
+REMOVE: Any = object()
+"""Return value of a function given to `modify`: remove the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """One key gets one value."""
+    """Set a key."""
 
     key: str
     raw: msgspec.Raw
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`."""
+        """Apply the operation to `raws`."""
         raws[self.key] = self.raw
 
 
 @dataclass(frozen=True, slots=True)
 class SetDefault:
-    """One key gets a value unless it has one."""
+    """Set a key that is absent."""
 
     key: str
     raw: msgspec.Raw
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`."""
+        """Apply the operation to `raws`."""
         raws.setdefault(self.key, self.raw)
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """One key goes."""
+    """Remove a key."""
 
     key: str
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`."""
+        """Apply the operation to `raws`."""
         raws.pop(self.key, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """All keys go."""
+    """Remove all keys."""
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`."""
+        """Apply the operation to `raws`."""
         raws.clear()
 
 
 class Modify:
-    """One key gets what a pure function makes of its newest value."""
+    """Replace the value of a key by a pure function of it."""
 
     def __init__(self, key: str, function: Callable[[Any], Any], default: msgspec.Raw) -> None:
-        self.key, self._function, self._default = key, function, default
-        self._given: msgspec.Raw | None = None
-        self._made: msgspec.Raw | None = None
+        self.key: str = key
+        self._function, self._default = function, default
+        self._input: msgspec.Raw | None = None
+        self._output: msgspec.Raw | None = None
 
     def run(self, raw: msgspec.Raw | None) -> tuple[Any, msgspec.Raw | None]:
-        """What the function makes of a value, None being no value; encoded as well, None being `GONE`."""
-        given = self._default if raw is None else raw
-        value = self._function(codec.decode(given))  # decoded anew, so it may change what it is given
-        self._made = None if value is GONE else codec.encode(self.key, value)
-        self._given = given
-        return value, self._made
+        """Return the function's result for a value (None: absent), and its encoding (None: `REMOVE`)."""
+        argument = self._default if raw is None else raw
+        value = self._function(codec.decode(argument))  # a fresh copy, which the function may change
+        self._output = None if value is REMOVE else codec.encode(self.key, value)
+        self._input = argument
+        return value, self._output
 
     def apply(self, raws: codec.Raws) -> None:
-        """Do it to `raws`. The last run counts when it was on this value: the function is pure."""
-        given = raws.get(self.key, self._default)
-        if given != self._given:
-            self.run(given)
-        if self._made is None:
+        """Apply the operation; reuse the last result for the same value, since the function is pure."""
+        argument = raws.get(self.key, self._default)
+        if argument != self._input:
+            self.run(argument)
+        if self._output is None:
             raws.pop(self.key, None)
         else:
-            raws[self.key] = self._made
+            raws[self.key] = self._output
 
 
 Operation = Set | SetDefault | Delete | Clear | Modify
 
 
 class Changes:
-    """Everything recorded between the starts of two commits of one session."""
+    """What was recorded between the starts of two commits of one session."""
 
     rotating = False
     destroyed = False
     new_user: tuple[str, int] | None = None
-    """A user and an epoch, from `log_in`."""
+    """User ID and epoch, from `log_in`."""
     resuming = False
-    """Whether the log-in goes on when the session was ended or rotated."""
-    whole: frozenset[object] = frozenset()
-    """The tasks that did something to the session as a whole: what they did cannot be taken back apart."""
+    """Whether the log-in continues on a session that was ended or rotated."""
+    session_wide: frozenset[object] = frozenset()
+    """Tasks that changed the session as a whole, so that their changes cannot be withdrawn separately."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
-        self._signers: list[Iterable[object]] = []  # the tasks that may have done each operation
+        self._operation_authors: list[Iterable[object]] = []  # tasks that may have done each operation
         self.authors: set[object] = set()
-        """The tasks that recorded something: each learns of a commit that failed (see `Session.save`)."""
+        """Tasks that recorded something; each gets the error of a failed commit (see `Session.save`)."""
 
     def __bool__(self) -> bool:
         return len(self.operations) > 0 or self.rotating or self.destroyed
 
-    def add(self, operation: Operation, signers: Iterable[object]) -> None:
-        """Record an operation that was done by one of these tasks."""
+    def add(self, operation: Operation, authors: Iterable[object]) -> None:
+        """Record an operation of one of these tasks."""
         self.operations.append(operation)
-        self._signers.append(signers)
-        self.authors.update(signers)
+        self._operation_authors.append(authors)
+        self.authors.update(authors)
 
-    def sign_whole(self, task: object) -> None:
-        """Note that a task did something to the session as a whole."""
-        self.whole |= {task}
+    def mark_session_wide(self, task: object) -> None:
+        """Note that a task changed the session as a whole."""
+        self.session_wide |= {task}
         self.authors.add(task)
 
     def drop_operations(self) -> None:
-        """Forget the operations, which what comes next makes pointless; their authors stay."""
-        self.operations, self._signers = [], []
+        """Drop the operations, which a later one made irrelevant; their authors remain."""
+        self.operations, self._operation_authors = [], []
 
-    def take_back(self, author: object) -> set[object]:
-        """Forget the operations of a task, and return the other tasks that may have done some of them."""
-        lost: set[object] = set()
-        kept = [*zip(self.operations, self._signers, strict=True)]
+    def withdraw(self, author: object) -> set[object]:
+        """Drop the operations of a task; return the other tasks that may have done some of them."""
+        affected: set[object] = set()
+        pairs = [*zip(self.operations, self._operation_authors, strict=True)]
         self.drop_operations()
-        self.authors = set(self.whole)
-        for operation, signers in kept:
-            if author in signers:
-                lost.update(signers)
+        self.authors = set(self.session_wide)
+        for operation, authors in pairs:
+            if author in authors:
+                affected.update(authors)
             else:
-                self.add(operation, signers)
-        return lost - {author}
+                self.add(operation, authors)
+        return affected - {author}
 
     @property
     def cleared(self) -> bool:

@@ -1,4 +1,4 @@
-"""Pauses between the attempts at a compare-and-set."""
+"""Backoff between the attempts at a compare-and-set."""
 
 import asyncio
 import random
@@ -9,10 +9,10 @@ from .errors import SessionBusy
 _FIRST, _LONGEST = 0.001, 0.05  # seconds
 
 
-async def pauses(timeout: float) -> AsyncIterator[None]:
-    """Yield after pauses that grow and have jitter. Raises `SessionBusy` after `timeout` seconds.
+async def backoff(timeout: float) -> AsyncIterator[None]:
+    """Yield after growing pauses with jitter. Raises `SessionBusy` after `timeout` seconds.
 
-    One attempt more is allowed then: the last one may have been late because the event loop was blocked.
+    Allows one more attempt then, since a blocked event loop may have delayed the last one.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

@@ -1,7 +1,4 @@
-"""The session as a handler holds it.
-
-It knows no store and no HTTP: a keeper (the manager) fills it and commits what it recorded.
-"""
+"""The session object of a handler. It knows neither store nor HTTP: a `Committer` loads and commits it."""
 
 import logging
 from collections.abc import Coroutine, Iterable
@@ -9,198 +6,212 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
 from .codec import Raws
+from .durations import Duration
 from .errors import SessionBusy, StoreUnavailable, UnreadableRecord, UnsupportedValue
-from .mapping import Held, RecordingDict, as_stored, has_ended, running_task
-from .operations import GONE, Changes
+from .mapping import RecordingDict, as_stored
+from .operations import REMOVE, Changes
+from .policy import LIFETIME
 from .record import Record
+from .tracked_values import TrackedValue, has_finished, running_task
 from .typed import typed_view
 
-logger = logging.getLogger("cartapp.session")
+logger: logging.Logger = logging.getLogger("cartapp.session")
 
 FLASHES = "_flash"
-"""The key under which queued flashes wait."""
+"""Session key of the queued flashes."""
 
-EVERYONE: Any = object()
-"""The author of the commit before the response: it learns of what no save has reported."""
+ALL_TASKS: Any = object()
+"""Author of the commit before the response: it gets the errors that no `save` has raised."""
 
 _MISSING: Any = object()
-_put = dict.setdefault  # at half the price of super().__setitem__
+_put = dict.setdefault  # twice as fast as super().__setitem__
 
 
-class Keeper(Protocol):
-    """What a session asks of the manager that made it."""
+class Committer(Protocol):
+    """What a session needs of its `RequestSession`."""
 
     async def load(self, session: "Session") -> None:
         """Fill the session from the store."""
         ...
 
     async def commit(self, session: "Session", author: object) -> None:
-        """Write what the session recorded, for the task `author`, and fill it with the committed state."""
+        """Write the recorded changes for the task `author`, and update the session."""
         ...
 
     async def check_writable(self, session: "Session") -> None:
-        """Raise `StoreUnavailable` unless the store takes a write now."""
+        """Raise `StoreUnavailable` unless the store accepts writes."""
         ...
 
     async def successor_user(self, session: "Session") -> str | None:
-        """The user of the session that goes on under another ID, when this one is a tombstone."""
+        """Return the user of the successor if this session is a tombstone."""
+        ...
+
+    def check_lifetime(
+        self, ttl: Duration | None, max_age: Duration | None, persistent: bool | None
+    ) -> dict[str, float | bool]:
+        """Return the value of the key `LIFETIME`. Raises TypeError or ValueError."""
         ...
 
     @property
     def handle(self) -> str:
-        """The public handle of the session that there is, or that the next commit would make."""
+        """The public handle of the present session, or of the one that the next commit creates."""
+        ...
+
+    @property
+    def has_cookie(self) -> bool:
+        """Whether the request has a session cookie, valid or not."""
         ...
 
     @property
     def is_prefetch(self) -> bool:
-        """Whether a browser asks for a page in advance."""
+        """Whether a browser prefetches the page."""
         ...
 
 
 class Session(RecordingDict):
-    """One visitor's session: a `dict` of JSON values, datetime, date, Decimal, bytes, UUID and subclasses.
+    """A client's session: a `dict` of JSON values, datetime, date, Decimal, bytes, UUID and subclasses.
 
-    Reading and writing are plain dict operations without I/O; they raise `SessionNotLoaded` before the
-    session was loaded. Writing raises `UnsupportedValue` for a value that cannot be kept. What was written
-    is committed before the first byte of the response, or by `await save()`.
+    Reads and writes are dict operations without I/O. They raise `SessionNotLoaded` before the session is
+    loaded, and writes raise `UnsupportedValue` for a value that cannot be stored. Changes are committed
+    before the first byte of the response, or by `await save()`.
     """
 
-    record: Record | None = None  # the committed state; None until there is one
+    changes: Changes
+    record: Record | None = None
+    """The committed state; None before the first commit."""
     _is_new = False
 
-    def __init__(self, keeper: Keeper, view: type[Any] | None = None) -> None:
-        self._keeper = keeper
+    def __init__(self, committer: Committer, view: type[Any] | None = None) -> None:
+        self._committer = committer
         self._view = view
-        # The C encoder of json writes an empty dict without asking: an unloaded session must not be empty.
+        # json's C encoder calls no method of an empty dict, so an unloaded session must not be empty.
         _put(self, "not loaded")
-        # What became of changes that another task's commit took along and failed to store.
+        # Errors of changes that another task's commit included and failed to store, by task.
         self._failures: dict[object, Exception] = {}
 
-    # -- the keeper's side --------------------------------------------------------------------------------
+    # -- called by the committer --------------------------------------------------------------------------
 
     @property
-    def _is_ended(self) -> bool:
+    def _is_tombstone(self) -> bool:
         return self.record is not None and self.record.is_tombstone and not self.changes.destroyed
 
     def fill(self, record: Record | None) -> None:
-        """Show what was loaded. None, and a tombstone, are an empty session."""
-        self._reset(_data_of(record))
+        """Show the loaded record; None and a tombstone give an empty session."""
+        self._reset(_shown_data(record))
         self.record = record
         self._is_new = record is None
 
-    def take(self, author: object, *, keep: bool = False) -> Changes:
-        """Take out what was recorded, for one commit: it is committed once, whatever becomes of it.
+    def take_changes(self, author: object, *, keep: bool = False) -> Changes:
+        """Return and reset the recorded changes: each is committed once, whatever the outcome.
 
-        With `keep` it stays, since nothing is committed. Raises what `_raise_failure` raises.
+        With `keep` they remain, since nothing is committed. Raises the pending error of the author.
         """
         changes = self.recorded()
         if self._failures:
             self._raise_failure(author)
         if not keep:
-            self._taken, self.changes = changes, Changes()
+            self._in_flight, self.changes = changes, Changes()
         return changes
 
     def _raise_failure(self, author: object) -> None:
-        """Raise the error of what a task recorded and another task's commit failed to store.
+        """Raise the error of a task's changes that another task's commit failed to store.
 
-        What a task that has ended should have learnt, any task learns. What the task has recorded since is
-        dropped: its save failed. An ended session has lost nothing.
+        Any task gets the errors of tasks that have finished. What the task has recorded since is dropped,
+        since its save fails. After `destroy` there is nothing to report.
         """
         if self.changes.destroyed:
             self._failures.clear()
-        told = [task for task in self._failures if author in (task, EVERYONE) or has_ended(task)]
-        if told:
-            error = [self._failures.pop(task) for task in told][-1]
+        due = [task for task in self._failures if author in (task, ALL_TASKS) or has_finished(task)]
+        if due:
+            error = [self._failures.pop(task) for task in due][-1]
             self.withdraw(author, error)
             raise error
 
     def withdraw(self, author: object, error: BaseException) -> None:
-        """Take back what a task recorded, whose save ended before it began.
+        """Drop the changes of a task after its save failed before it started.
 
-        Other tasks that lose something by that get the error at their next save.
+        Other tasks that lose changes with them get the error at their next save.
         """
         self._failures.pop(author, None)
-        if self._taken is not None:
-            self._taken.authors.discard(author)
+        if self._in_flight is not None:
+            self._in_flight.authors.discard(author)
         changes = self.recorded()
-        if author is EVERYONE:
+        if author is ALL_TASKS:
             self.changes = Changes()
-        elif author in changes.whole:
+        elif author in changes.session_wide:
             self.changes = Changes()
             self._fail(changes.authors - {author}, error)
         elif author in changes.authors:
-            self._fail(changes.take_back(author), error)
+            self._fail(changes.withdraw(author), error)
         else:
             return
         self._rebase(self._committed, self._raws)
 
     def _fail(self, tasks: Iterable[object], error: BaseException) -> None:
-        """Remember an error for the next save of each of these tasks."""
+        """Keep an error for the next save of each of these tasks."""
         if not isinstance(error, Exception):
-            error = StoreUnavailable("A save by another task was cancelled; its outcome is not known.")
+            error = StoreUnavailable("A save by another task was cancelled; its outcome is unknown.")
         for task in tasks:
             self._failures[task] = error
 
-    def _refuse(self, held: Held, error: UnsupportedValue) -> None:
-        self._fail(held.tasks, error)
+    def _report_unsupported(self, tracked: TrackedValue, error: UnsupportedValue) -> None:
+        self._fail(tracked.holders, error)
 
     @property
     def is_untouched(self) -> bool:
-        """Whether a commit has nothing to do: nothing was recorded, and no failure is to be raised."""
+        """Whether a commit has nothing to do: no changes, and no errors to raise."""
         return not self.changes and not self.recorded() and not self._failures
 
-    def settle(self, record: Record | None, raws: Raws | None = None) -> None:
-        """Show the committed state, and on top of it what was recorded in the meantime."""
-        self._taken = None
+    def show_committed(self, record: Record | None, raws: Raws | None = None) -> None:
+        """Show the committed state with the changes recorded since on top; `raws` is its data by key."""
+        self._in_flight = None
         try:
-            self._rebase(_data_of(record), raws)
+            self._rebase(_shown_data(record), raws)
         except UnreadableRecord as error:
             logger.warning("A session is unreadable after a commit: %s", error)
             self._reset(b"{}")
         self.record = record
 
-    def drop(self, changes: Changes, author: object, error: BaseException) -> None:
-        """Show the state without changes whose commit failed; their authors other than this get the error."""
-        self.settle(self.record)
-        if author is not EVERYONE:
+    def discard(self, changes: Changes, author: object, error: BaseException) -> None:
+        """Drop changes after their commit failed; keep the error for their authors other than `author`."""
+        self.show_committed(self.record)
+        if author is not ALL_TASKS:
             self._fail(changes.authors - {author}, error)
 
     def revert(self) -> None:
-        """Forget what was recorded since the last commit."""
-        self._reset(_data_of(self.record))
+        """Drop the changes since the last commit."""
+        self._reset(_shown_data(self.record))
 
     # -- loading and saving -------------------------------------------------------------------------------
 
     async def load(self) -> Self:
-        """Load the session if that has not been done. Raises `StoreUnavailable`."""
+        """Load the session unless it is loaded. Raises `StoreUnavailable`."""
         if not self.loaded:
-            await self._keeper.load(self)
+            await self._committer.load(self)
         return self
 
     async def try_to_load(self) -> None:
-        """Load the session before the handler, which gets an outage only when it touches the session."""
+        """Load the session before the handler; keep an outage until the handler accesses the session."""
         try:
             await self.load()
         except (StoreUnavailable, SessionBusy) as error:
             self._load_error = error
 
     def save(self) -> Coroutine[Any, Any, None]:
-        """Commit now; afterwards the session shows the committed state. To be awaited.
+        """Commit now (awaitable); afterwards the session shows the committed state.
 
-        Concurrent calls run one after the other. What is recorded while one of them runs belongs to the
-        next. A failed or cancelled call is not repeated: its changes are dropped, and when a task saved those
-        of other tasks along with its own, each of them gets the error at its own next `save`. An error that
-        no `save` has raised by then fails the commit before the response.
+        Concurrent calls run one after the other; changes made during a call belong to the next one. A failed
+        or cancelled call is not repeated: its changes are dropped. If they included changes of other tasks,
+        each of these gets the error at its own next `save`, or else the commit before the response does.
 
         Raises `SessionEnded`, `SessionTooLarge`, `SessionBusy`, `UnsupportedValue` or `StoreUnavailable`, and
-        whatever a function given to `modify` raised on the newest value; then nothing was stored, but a
-        session that was destroyed has ended. After `StoreUnavailable`, and after a cancellation, it is not
-        known what was stored.
+        any exception of a function given to `modify`. Then nothing was stored, except that a destroyed
+        session has ended. After `StoreUnavailable` and after a cancellation the outcome is unknown.
         """
-        # No coroutine function: `wait_for`, `shield` and `gather` await this in a task of their own, but it
-        # is the calling task that learns of the outcome.
-        self._touch()
-        return self._keeper.commit(self, running_task())
+        # No coroutine function: `wait_for`, `shield` and `gather` await it in a new task, but the author is
+        # the calling task.
+        self._require_loaded()
+        return self._committer.commit(self, running_task())
 
     # -- flashes ------------------------------------------------------------------------------------------
 
@@ -213,146 +224,180 @@ class Session(RecordingDict):
         with_category: bool = False,
         unique: bool = False,
     ) -> Any:
-        """`flash(key, value, category)` queues a message; `flash(key)` removes and returns the oldest.
+        """Queue a message: `flash(key, value, category)`. Remove and return the oldest: `flash(key)`.
 
-        Without a message it returns None. With `with_category` the answer is a pair (value, category).
-        Two requests may both read one message this way; `take_flash` gives it to exactly one.
+        Returns None for an empty queue, and a pair (value, category) with `with_category`. Two requests may
+        both read one message this way; `take_flash` gives it to exactly one.
 
-        With `unique` a message that waits in the queue already is not queued a second time: for a form that a
-        browser may send twice.
+        With `unique` a message that is already in the queue is not added again: for a form that a browser
+        may send twice.
         """
         if value is _MISSING:
-            return self._take(key).answer(with_category)
+            return self._pop_messages(key).result(with_category)
         message = as_stored(key, [value, category])
 
         def queue(queues: dict[str, Any]) -> dict[str, Any]:
-            waiting = queues.get(key, [])
-            return queues if unique and message in waiting else {**queues, key: [*waiting, message]}
+            queued = queues.get(key, [])
+            return queues if unique and message in queued else {**queues, key: [*queued, message]}
 
         self.modify(FLASHES, queue, {})
         return None
 
     async def take_flash(self, key: str, *, with_category: bool = False) -> Any:
-        """Remove and return the oldest message, the removal being committed before this returns.
+        """Remove and return the oldest message after committing its removal.
 
-        Of several requests exactly one gets a message; the others get the next one or None. Raises what
-        `save` raises. Commits everything else that was recorded as well.
+        Of several requests exactly one gets a message; the others get the next one or None. Commits all
+        other changes as well, and raises what `save` raises.
         """
-        taken = self._take(key)
-        if taken.messages:
+        removal = self._pop_messages(key)
+        if removal.messages:
             await self.save()
-        return taken.answer(with_category)
+        return removal.result(with_category)
 
-    async def take_flashes(self, key: str) -> list[tuple[Any, str | None]]:
-        """Remove and return all messages, each with its category, in one commit: see `take_flash`.
+    def flashes(self, key: str | None = None) -> list[tuple[Any, str | None]]:
+        """Remove and return all messages of a key, or of every key, as (value, category).
 
-        A message whose removal is committed is lost when no response with it follows, so this comes last,
-        after everything of a page that can fail.
+        For a base template. Two requests may both read a message this way; see `take_flashes`.
         """
-        taken = self._take(key, all_of_them=True)
-        if taken.messages:
-            await self.save()
-        return [(value, category) for value, category in taken.messages]
+        return self._pop_messages(key, limit=None).pairs()
 
-    def _take(self, key: str, *, all_of_them: bool = False) -> "_Taken":
-        taken = _Taken(key, all_of_them)
-        if not self.is_prefetch and key in self.get(FLASHES, ()):
-            self.modify(FLASHES, taken.take, {})
-        return taken
+    async def take_flashes(self, key: str | None = None) -> list[tuple[Any, str | None]]:
+        """Remove and return all messages of a key, or of every key, in one commit; see `take_flash`.
+
+        After the commit a message is lost if no response follows. Call this last, after everything
+        in the handler that can fail.
+        """
+        removal = self._pop_messages(key, limit=None)
+        if removal.messages:
+            await self.save()
+        return removal.pairs()
+
+    def _pop_messages(self, key: str | None, *, limit: int | None = 1) -> "_FlashRemoval":
+        removal = _FlashRemoval(key, limit)
+        queues = self.get(FLASHES, ())
+        if not self.is_prefetch and (queues if key is None else key in queues):
+            self.modify(FLASHES, removal.apply, {})
+        return removal
 
     # -- life ---------------------------------------------------------------------------------------------
 
     def regenerate(self) -> None:
-        """A new id with the commit; the data stay, the old id is dead."""
-        self._touch()
+        """Give the session a new ID at the commit. The data remain; the old ID becomes invalid."""
+        self._require_loaded()
         self.changes.rotating = True
-        self._sign_whole()
+        self._mark_session_wide()
 
     def clear(self) -> None:
-        """Remove all data, the user as well; the id stays."""
+        """Remove all data and the user; the ID remains."""
         super().clear()
         self.changes.new_user = None
 
     def destroy(self) -> None:
-        """Remove the session and its cookie with the commit; what is set afterwards begins a new one."""
+        """Delete the session and its cookie at the commit; values set afterwards start a new session."""
         self.clear()
         self.changes.drop_operations()
         self.changes.destroyed = True
 
     def log_in(self, user_id: str, epoch: int = 0, *, resume: bool = True) -> None:
-        """Make this the session of a user, under a new id and with a new absolute lifetime; the data stay.
+        """Bind the session to a user, with a new ID and a new absolute lifetime. The data remain.
 
-        It succeeds on a session that another request ended or rotated in the meantime, and with the cookie of
-        a rotated one (a log-in whose response was lost): the data of the session under its new id stay when
-        that belongs to the same user; otherwise this begins a new session. With `resume=False` it raises
-        `SessionEnded` then, as other writes do: for a remembered device, whose requests come in parallel.
+        Succeeds also on a session that another request ended or rotated, and with the cookie of a rotated
+        one (after the response of a log-in was lost). It continues with the successor if that belongs to the
+        same user, and with a new session otherwise. With `resume=False` it raises `SessionEnded` in these
+        cases, as other writes do: for a remembered device, which sends requests in parallel.
 
-        `epoch` comes back to `is_current(user_id, epoch)` on every load, so raising a user's epoch ends all
-        of that user's sessions. ASVS 7.2.4: a new id at every log-in.
+        Every load passes `epoch` to `is_current(user_id, epoch)`, so raising a user's epoch ends all sessions
+        of that user. A new ID at every log-in is ASVS 7.2.4.
         """
-        self._touch()
+        self._require_loaded()
         self.changes.new_user, self.changes.resuming = (user_id, epoch), resume
         self.changes.rotating = True
-        self._sign_whole()
+        self._mark_session_wide()
+
+    def set_lifetime(
+        self,
+        ttl: Duration | None = None,
+        max_age: Duration | None = None,
+        *,
+        persistent: bool | None = None,
+    ) -> None:
+        """Give this session an idle timeout, an absolute lifetime and a kind of cookie of its own.
+
+        Durations are in seconds or timedeltas; None means the setting of the application. The
+        `max_age` of its policy is the limit for every session. With `persistent=False` the cookie ends with
+        the browser, with True it does not. Stored under the key `_lifetime`; kept by `regenerate` and
+        `log_in`, and removed by `clear`.
+        Raises TypeError or ValueError for an impossible value.
+        """
+        chosen = self._committer.check_lifetime(ttl, max_age, persistent)
+        if chosen:
+            self[LIFETIME] = chosen
+        else:
+            self.pop(LIFETIME, None)
 
     async def check_writable(self) -> None:
-        """Raise `StoreUnavailable` unless the store takes a write now; the data stay as they are.
+        """Raise `StoreUnavailable` unless the store accepts writes; the data remain unchanged.
 
         For a handler that changes something elsewhere first, and the session afterwards.
         """
-        self._touch()
-        await self._keeper.check_writable(self)
+        self._require_loaded()
+        await self._committer.check_writable(self)
 
     async def successor_user(self) -> str | None:
-        """Return the user of the session that goes on under a new id, when the cookie has the former one.
+        """Return the user of the rotated session if the cookie contains its former ID, else None.
 
-        Such a cookie lets nobody in, and `user_id` is None. Raises `StoreUnavailable`.
+        Such a cookie grants no access, and `user_id` is None. Raises `StoreUnavailable`.
         """
-        self._touch()
-        return await self._keeper.successor_user(self)
+        self._require_loaded()
+        return await self._committer.successor_user(self)
 
     @property
     def id(self) -> str:
-        """The public handle: safe to show and to log, and of no use as a cookie."""
-        self._touch()
-        return self._keeper.handle
+        """The public handle: safe to show and to log, and useless as a cookie."""
+        self._require_loaded()
+        return self._committer.handle
 
     @property
     def is_new(self) -> bool:
-        """Whether there was no session when the request came."""
-        self._touch()
+        """Whether the request came without a session."""
+        self._require_loaded()
         return self._is_new
 
     @property
+    def has_expired(self) -> bool:
+        """Whether the request came with the cookie of a session that no longer exists."""
+        return self.is_new and self._committer.has_cookie
+
+    @property
     def is_prefetch(self) -> bool:
-        """Whether a browser asks for a page in advance: nothing is committed then, and no flash taken."""
-        return self._keeper.is_prefetch
+        """Whether a browser prefetches the page: then nothing is committed, and no flash is removed."""
+        return self._committer.is_prefetch
 
     @property
     def created_at(self) -> datetime | None:
-        """When the session began; None before its first commit."""
+        """Time of creation; None before the first commit."""
         return self._time("created")
 
     @property
     def last_used_at(self) -> datetime | None:
-        """The stored last use, exact to a tenth of the idle time-out; None before the first commit."""
+        """The stored last use, exact to a tenth of the idle timeout; None before the first commit."""
         return self._time("last_used")
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the session dies if it is not used again; None before its first commit."""
+        """Expiry without further use; None before the first commit."""
         return self._time("expires")
 
     def _time(self, name: str) -> datetime | None:
-        self._touch()
+        self._require_loaded()
         if self.record is None or self.record.is_tombstone:
             return None
         return datetime.fromtimestamp(getattr(self.record, name) / 1000, UTC)
 
     @property
     def user_id(self) -> str | None:
-        """The user that `log_in` was given, also before the commit."""
-        self._touch()
+        """The user given to `log_in`, also before the commit; None for a guest."""
+        self._require_loaded()
         changes = self.changes
         if changes.new_user is not None:
             return changes.new_user[0]
@@ -362,32 +407,37 @@ class Session(RecordingDict):
 
     @property
     def data(self) -> Any:
-        """The typed view, of the class that the middleware was given as `data`."""
-        self._touch()
+        """The typed view: an instance of the middleware's `data` class."""
+        self._require_loaded()
         if self._view is None:
-            raise TypeError("The middleware was given no class for the typed view: data=YourClass.")
+            raise TypeError("Session.data needs a class: SessionMiddleware(data=YourClass).")
         return typed_view(self._view, self)
 
 
-def _data_of(record: Record | None) -> bytes:
+def _shown_data(record: Record | None) -> bytes:
     return b"{}" if record is None or record.is_tombstone else record.data
 
 
-class _Taken:
-    """The messages that a run of `take` removed; the last run is the one that was committed."""
+class _FlashRemoval:
+    """The messages removed by the last call of `apply`, which is the committed one; key None: all queues."""
 
-    def __init__(self, key: str, all_of_them: bool) -> None:
-        self.key = key
+    def __init__(self, key: str | None, limit: int | None) -> None:
         self.messages: list[list[Any]] = []
-        self._most = None if all_of_them else 1
+        self._key, self._limit = key, limit
 
-    def take(self, queues: dict[str, Any]) -> Any:
-        queue = queues.pop(self.key, [])
-        self.messages = queue[: self._most]
-        if left := queue[len(self.messages) :]:
-            queues[self.key] = left
-        return queues or GONE
+    def apply(self, queues: dict[str, Any]) -> Any:
+        if self._key is None:
+            self.messages = [message for queue in queues.values() for message in queue]
+            return REMOVE
+        queue = queues.pop(self._key, [])
+        self.messages = queue[: self._limit]
+        if remaining := queue[len(self.messages) :]:
+            queues[self._key] = remaining
+        return queues or REMOVE
 
-    def answer(self, with_category: bool) -> Any:
+    def pairs(self) -> list[tuple[Any, str | None]]:
+        return [(value, category) for value, category in self.messages]
+
+    def result(self, with_category: bool) -> Any:
         value, category = self.messages[0] if self.messages else (None, None)
         return (value, category) if with_category else value

@@ -6,14 +6,21 @@
 
     request.session.data.visits += 1
 
-Reading a key that is not there gives the class's default; a value of another type is refused, both ways.
+The class is a plain one, a dataclass, a `msgspec.Struct` or a Pydantic model. A `TypedDict` is a view too:
+the session itself, for a type checker.
+
+Reading a missing key returns the default of the class. A value of another type raises TypeError, both on
+reading and on writing.
 """
 
-from collections.abc import Hashable
+import dataclasses
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from copy import deepcopy
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
-from typing import Any, TypeVar, cast, get_type_hints
+from functools import cache, partial
+from types import FunctionType
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
 import msgspec
@@ -24,72 +31,160 @@ from .mapping import RecordingDict
 T = TypeVar("T")
 
 _JSON = (str, int, float, bool, type(None))
-_BEYOND_JSON = (datetime, date, Decimal, bytes, UUID)  # of which msgspec would otherwise take text as well
+_BEYOND_JSON = (datetime, date, Decimal, bytes, UUID)  # or msgspec would accept text for them
+_MEMBERS = (FunctionType, property, classmethod, staticmethod)
+
+_Default = Callable[[], Any]
 
 
 def typed_view(view: type[T], session: RecordingDict) -> T:
-    """An instance of `view` whose fields live in the session. The class is used as it stands."""
-    bound = object.__new__(_bound(cast(Hashable, view)))
-    object.__setattr__(bound, "_session", session)
-    return cast(T, bound)
+    """Return an object with the fields of `view`, which read and write the session.
+
+    It is an instance of a plain class or a dataclass. Instances of a `Struct` and of a Pydantic model
+    keep their own values, so for these it is another object with their methods and properties. For a
+    `TypedDict` it is the session.
+    """
+    if is_typeddict(view):
+        return cast(T, session)
+    instance = object.__new__(_bind(cast(Hashable, view)))
+    object.__setattr__(instance, "_session", session)
+    return cast(T, instance)
 
 
 @cache
-def _bound(view: Any) -> type[Any]:
-    fields = {name: _Field(view, name, kind) for name, kind in get_type_hints(view).items()}
-    extras = {"__setattr__": _refuse_unknown, "__module__": view.__module__}
+def _bind(view: Any) -> type[Any]:
+    kinds, defaults = _type_hints(view), _defaults(view)
+    fields = {name: _Field(view, name, kind, defaults.get(name)) for name, kind in kinds.items()}
+    extras = {"__setattr__": _set_known_field, "__module__": view.__module__}
+    if _is_struct(view) or _is_pydantic(view):
+        return type(view.__name__, (), {**_members(view), **fields, **extras})
     return type(view.__name__, (view,), {**fields, **extras})
 
 
-def _refuse_unknown(bound: Any, name: str, value: object) -> None:
-    if not isinstance(getattr(type(bound), name, None), _Field):
-        raise AttributeError(f"{type(bound).__name__} has no field {name!r}.")
-    object.__setattr__(bound, name, value)
+def _is_struct(view: type[Any]) -> bool:
+    return issubclass(view, msgspec.Struct)
+
+
+def _is_pydantic(view: type[Any]) -> bool:
+    return hasattr(view, "model_fields")
+
+
+def _type_hints(view: type[Any]) -> Mapping[str, Any]:
+    """Return the type of each field."""
+    if _is_pydantic(view):
+        return {name: field.annotation for name, field in view.model_fields.items()}
+    hints = get_type_hints(view, include_extras=True)
+    return {name: kind for name, kind in hints.items() if ClassVar not in (kind, get_origin(kind))}
+
+
+def _defaults(view: Any) -> Mapping[str, _Default]:
+    """Return a function for the default of each field that has one."""
+    if _is_pydantic(view):
+        fields = view.model_fields.items()
+        return {
+            name: partial(field.get_default, call_default_factory=True)
+            for name, field in fields
+            if not field.is_required()
+        }
+    if _is_struct(view):
+        return _declared_defaults(msgspec.structs.fields(view), msgspec.NODEFAULT)
+    if dataclasses.is_dataclass(view):
+        return _declared_defaults(dataclasses.fields(view), dataclasses.MISSING)
+    return {name: partial(getattr, view, name) for name in get_type_hints(view) if hasattr(view, name)}
+
+
+def _declared_defaults(fields: Iterable[Any], missing: object) -> Mapping[str, _Default]:
+    """Return the defaults of fields that have a `default` or a `default_factory`."""
+    defaults: dict[str, _Default] = {}
+    for field in fields:
+        if field.default_factory is not missing:
+            defaults[field.name] = field.default_factory
+        elif field.default is not missing:
+            defaults[field.name] = partial(deepcopy, field.default)
+    return defaults
+
+
+def _members(view: type[Any]) -> dict[str, Any]:
+    """Return the methods and properties of a class, without those of its framework."""
+    own = [base for base in reversed(view.__mro__) if base.__module__.partition(".")[0] not in _FRAMEWORKS]
+    return {
+        name: member
+        for base in own
+        for name, member in vars(base).items()
+        if isinstance(member, _MEMBERS) and not name.startswith("__")
+    }
+
+
+_FRAMEWORKS = ("builtins", "msgspec", "pydantic")
+
+
+def _set_known_field(instance: Any, name: str, value: object) -> None:
+    if not isinstance(getattr(type(instance), name, None), _Field):
+        raise AttributeError(f"{type(instance).__name__} has no field {name!r}.")
+    object.__setattr__(instance, name, value)
 
 
 class _Field:
-    def __init__(self, view: type[Any], name: str, kind: Any) -> None:
-        self.view, self.name, self.kind = view, name, kind
+    def __init__(self, view: type[Any], name: str, kind: Any, default: _Default | None) -> None:
+        self.view, self.name, self.kind, self.default = view, name, kind, default
+        self._check_type = _pydantic_check(view, name) if _is_pydantic(view) else self._convert
 
-    def __get__(self, bound: Any, owner: type[Any]) -> Any:
-        if bound is None:
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        if instance is None:
             return self
-        if self.name not in bound._session:
-            return self._default(bound)
-        return self._checked(bound._session[self.name])
+        if self.name not in instance._session:
+            return self._default(instance)
+        value = instance._session[self.name]
+        self._check(value)
+        return value
 
-    def __set__(self, bound: Any, value: Any) -> None:
-        # In its stored form, as it will be read: there a key of a dict is a string, for example.
-        self._checked(value if type(value) in _JSON else self._stored(value))
-        bound._session[self.name] = value
+    def __set__(self, instance: Any, value: Any) -> None:
+        # In its stored form, as it will be read: the keys of a dict become strings, for example.
+        self._check(value if type(value) in _JSON else self._as_stored(value))
+        instance._session[self.name] = value
 
-    def __delete__(self, bound: Any) -> None:
-        del bound._session[self.name]
+    def __delete__(self, instance: Any) -> None:
+        del instance._session[self.name]
 
-    def _default(self, bound: Any) -> Any:
-        if not hasattr(self.view, self.name):
+    def _default(self, instance: Any) -> Any:
+        if self.default is None:
             raise AttributeError(f"{self.view.__name__}.{self.name} has no value yet and no default.")
-        default = getattr(self.view, self.name)
+        default = self.default()
         if not isinstance(default, (list, dict)):
             return default
-        return bound._session.borrow(self.name, default)
+        return instance._session.get_or_default(self.name, default)
 
-    def _checked(self, value: Any) -> Any:
+    def _check(self, value: Any) -> None:
         try:
-            self._convert(value)
+            self._check_type(value)
         except msgspec.ValidationError:
-            self._check_stored(value)  # msgspec takes no subclass of datetime, which is stored as a datetime
-        return value
+            self._check_stored(value)  # msgspec rejects subclasses of datetime, which are stored as datetime
 
     def _check_stored(self, value: Any) -> None:
         try:
-            self._convert(self._stored(value))
+            self._check_type(self._as_stored(value))
         except msgspec.ValidationError as error:
             raise TypeError(f"{self.view.__name__}.{self.name}: {error}.") from None
 
     def _convert(self, value: Any) -> None:
         msgspec.convert(value, self.kind, builtin_types=_BEYOND_JSON)
 
-    def _stored(self, value: Any) -> Any:
-        """Return the value as it comes back from the store. Raises `UnsupportedValue`."""
+    def _as_stored(self, value: Any) -> Any:
+        """Return the value as the store would return it. Raises `UnsupportedValue`."""
         return codec.decode(codec.encode(self.name, value))
+
+
+def _pydantic_check(view: Any, name: str) -> Callable[[Any], None]:
+    """Return a function that raises `msgspec.ValidationError` unless the model accepts a value as it is."""
+    from pydantic import TypeAdapter, ValidationError
+
+    field = view.model_fields[name]
+    adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, Annotated)[field.annotation, field])
+
+    def check(value: Any) -> None:
+        try:
+            adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise msgspec.ValidationError(error.errors()[0]["msg"]) from None
+
+    return check

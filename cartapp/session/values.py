@@ -1,8 +1,8 @@
-"""The five types that JSON lacks, as tagged text: datetime, date, Decimal, bytes and UUID.
+"""Tagged text for the five types that JSON lacks: datetime, date, Decimal, bytes and UUID.
 
-A subclass, such as the UUID of asyncpg or the datetime of pendulum, is written as its base type. A datetime
-is text of RFC 9557, `2026-10-25T02:30:00+01:00[Europe/Berlin][_fold=1]`: the first brackets hold the key of a
-ZoneInfo, the last a fold that is not 0.
+A subclass, such as asyncpg's UUID or pendulum's datetime, is encoded as its base type. A datetime is encoded
+by RFC 9557, `2026-10-25T02:30:00+01:00[Europe/Berlin][_fold=1]`: first the key of a ZoneInfo, last a fold
+other than 0.
 """
 
 import re
@@ -16,14 +16,14 @@ from zoneinfo import ZoneInfo
 
 _ZONE_KEY = re.compile(r"[A-Za-z0-9._+/-]+")
 _DATETIME = re.compile(rf"([^\[]*)(?:\[({_ZONE_KEY.pattern})\])?(\[_fold=1\])?")
-_iso_parsed = datetime.fromisoformat  # bound here: a frozen clock replaces the names of a module
+_parse_iso = datetime.fromisoformat  # a frozen clock in tests replaces the module's names, not this
 
 
 class UnequalValue(ValueError):
-    """The value holds more than its base type keeps, so it would not come back equal."""
+    """A subclass instance that would not be decoded as an equal value."""
 
 
-def _datetime_text(value: datetime) -> str:
+def _format_datetime(value: datetime) -> str:
     text = datetime.isoformat(value)
     zone = value.tzinfo.key if isinstance(value.tzinfo, ZoneInfo) else None
     if zone is not None and _ZONE_KEY.fullmatch(zone):
@@ -31,21 +31,21 @@ def _datetime_text(value: datetime) -> str:
     return f"{text}[_fold=1]" if value.fold else text
 
 
-def _parsed_datetime(text: str) -> datetime:
+def _parse_datetime(text: str) -> datetime:
     if not text.endswith("]"):
-        return _iso_parsed(text)
+        return _parse_iso(text)
     matched = _DATETIME.fullmatch(text)
     if matched is None:
         raise ValueError("a datetime is malformed")
     iso, zone, fold = matched.groups()
-    value = _iso_parsed(iso).replace(fold=1 if fold else 0)
-    return value if zone is None else _zoned(value, zone)
+    value = _parse_iso(iso).replace(fold=1 if fold else 0)
+    return value if zone is None else _apply_zone(value, zone)
 
 
-def _zoned(value: datetime, key: str) -> datetime:
-    """Return the value in its zone; with its offset alone where this host has other rules for the zone.
+def _apply_zone(value: datetime, key: str) -> datetime:
+    """Return the value in its zone, or with its offset alone if this host has other rules for the zone.
 
-    Both compare equal to what was stored, a moment by the changed rules would not.
+    Both are equal to the stored value; a time by the other rules would not be.
     """
     try:
         zoned = value.replace(tzinfo=ZoneInfo(key))
@@ -54,16 +54,16 @@ def _zoned(value: datetime, key: str) -> datetime:
     return zoned if zoned.utcoffset() == value.utcoffset() else value
 
 
-# The base's own methods throughout: a subclass may print itself otherwise.
+# Methods of the base types, since a subclass may override them.
 _TO_TEXT: dict[type, Callable[[Any], str]] = {
-    datetime: _datetime_text,
+    datetime: _format_datetime,
     date: date.isoformat,
     Decimal: Decimal.__str__,
     bytes: lambda value: b64encode(value).decode(),
     UUID: UUID.__str__,
 }
 _FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "$datetime": _parsed_datetime,
+    "$datetime": _parse_datetime,
     "$date": date.fromisoformat,
     "$Decimal": Decimal,
     "$bytes": b64decode,
@@ -73,14 +73,14 @@ _TAGS = {kind: f"${kind.__name__}" for kind in _TO_TEXT}
 
 
 def tag(value: object) -> dict[str, str] | None:
-    """Return a value of the five types as its tag and text; None for any other value.
+    """Return the tag and text of a value of the five types, None for any other value.
 
-    Raises `UnequalValue` for a subclass with more in it than its base type keeps.
+    Raises `UnequalValue` for an instance of a subclass that its base type cannot represent.
     """
     to_text = _TO_TEXT.get(type(value))
     if to_text is not None:
         return {_TAGS[type(value)]: to_text(value)}
-    for kind, to_text in _TO_TEXT.items():  # datetime before date, of which it is a subclass
+    for kind, to_text in _TO_TEXT.items():  # datetime before its base class date
         if isinstance(value, kind):
             tagged = {_TAGS[kind]: to_text(value)}
             _check_equal(value, untag(_TAGS[kind], tagged[_TAGS[kind]]))
@@ -89,9 +89,9 @@ def tag(value: object) -> dict[str, str] | None:
 
 
 def untag(tag: str, text: object) -> Any:
-    """Return the value of a tag and its text. Raises KeyError, ValueError and decimal.InvalidOperation."""
+    """Decode a tag and its text. Raises KeyError, ValueError and decimal.InvalidOperation."""
     if not isinstance(text, str):
-        raise ValueError(f"{tag} holds no text")
+        raise ValueError(f"the value of {tag} is not text")
     return _FROM_TEXT[tag](text)
 
 
@@ -100,10 +100,10 @@ def _check_equal(value: Any, restored: Any) -> None:
         return  # equal to nothing, itself included
     equal = True
     if isinstance(restored, datetime):
-        # Datetimes of different zones are never equal in an hour that comes twice (PEP 495), so their offsets
-        # and their wall times are compared apart.
+        # In a repeated hour, datetimes of different zones are never equal (PEP 495), so their offsets and
+        # wall times are compared separately.
         equal = value.utcoffset() == restored.utcoffset()
         value, restored = value.replace(tzinfo=None), restored.replace(tzinfo=None)
     equal = equal and restored == value
     if not equal:
-        raise UnequalValue(f"it would come back as a {type(restored).__name__} that is not equal to it")
+        raise UnequalValue(f"it would be restored as a {type(restored).__name__} that is not equal to it")

@@ -7,30 +7,32 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
-from cartapp.cart import decimal_of
+from cartapp.cart import parse_decimal
+from cartapp.messages import Message, _
 
-from .clients import media_type
-from .errors import Refused
-from .headers import header_of
+from .errors import APIError
+from .headers import get_header
+from .negotiation import media_type
 
 FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 100
+_NEITHER = Message(_("The body must be a form ({form}) or JSON ({json})"), form=FORM, json="application/json")
 
 # Floats become Decimal, so that 79.999 is refused for what was sent and not for its nearest double. The
 # decoder takes no NaN, no byte order mark, no invalid UTF-8, no lone surrogate and no unbounded integer.
-_decoder = msgspec.json.Decoder(float_hook=decimal_of)
+_decoder = msgspec.json.Decoder(float_hook=parse_decimal)
 
 
 async def read_json(request: Request) -> tuple[dict[str, Any], bytes]:
     """The body as one JSON object, and as it came; nothing at all is an empty object.
 
-    Raises `Refused` with 415 for another content type and 400 for anything else that is wrong.
+    Raises `APIError` with 415 for another content type and 400 for anything else that is wrong.
     """
     body = await _read(request.receive)
     if not body:
         return {}, body
-    if media_type(header_of(request.scope, b"content-type")) != "application/json":
-        raise Refused(415, "The body must be JSON, sent with Content-Type: application/json")
+    if media_type(get_header(request.scope, b"content-type")) != "application/json":
+        raise APIError(415, _("The body must be JSON, sent with Content-Type: application/json"))
     return _object(body), body
 
 
@@ -39,12 +41,12 @@ async def read_fields(request: Request) -> dict[str, Any]:
     body = await _read(request.receive)
     if not body:
         return {}
-    match media_type(header_of(request.scope, b"content-type")):
+    match media_type(get_header(request.scope, b"content-type")):
         case "application/json":
             return _object(body)
         case type_ if type_ == FORM:
             return _form(body)
-    raise Refused(415, f"The body must be a form ({FORM}) or JSON (application/json)")
+    raise APIError(415, _NEITHER)
 
 
 async def _read(receive: Receive) -> bytes:
@@ -63,9 +65,9 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         value = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused(400, "The body is not valid JSON") from None
+        raise APIError(400, _("The body is not valid JSON")) from None
     if not isinstance(value, dict):
-        raise Refused(400, "The body must be one JSON object")
+        raise APIError(400, _("The body must be one JSON object"))
     return value
 
 
@@ -73,5 +75,5 @@ def _form(body: bytes) -> dict[str, Any]:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError:  # UnicodeDecodeError is one, and so is the complaint about too many fields
-        raise Refused(400, "The form is not valid UTF-8, or it has too many fields") from None
+        raise APIError(400, _("The form is not valid UTF-8, or it has too many fields")) from None
     return dict(pairs)

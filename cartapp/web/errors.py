@@ -1,8 +1,8 @@
-"""One shape for every failure: `{"error": "<sentence>"}` for programs, for people a page that says it."""
+"""Error responses: `{"error": "<sentence>"}` for JSON clients, a page for browsers."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Host, Match, Mount
 from starlette.types import Scope
 
 from cartapp.accounts import (
@@ -24,51 +24,74 @@ from cartapp.accounts import (
 )
 from cartapp.cart import CartFull, NotInCart
 from cartapp.catalogue import NoSuchProduct
-from cartapp.schema import DatabaseUnavailable
-from cartapp.session import SessionError, StoreUnavailable
-from cartapp.session.fastapi import load_session
-from cartapp.session.middleware import RETRY_AFTER, message_of, status_of
+from cartapp.database.shop import DatabaseUnavailable
+from cartapp.messages import Message, MessageError, _
+from cartapp.session import (
+    RETRY_AFTER,
+    SessionBusy,
+    SessionEnded,
+    SessionError,
+    SessionTooLarge,
+    StoreUnavailable,
+    error_message,
+    error_status,
+)
 
-from .answers import JSONAnswer
-from .clients import wants_page
+from .json_response import MsgspecResponse
+from .negotiation import prefers_page
+from .own_pages import page_of_form
+from .root_path import get_root_path
+from .schemas.types import validation_message
 from .templating import page
 
 M = TypeVar("M", bound=BaseModel)
 
 logger = logging.getLogger("cartapp.web")
 
-_SENTENCES = {404: "Not found", 405: "Method not allowed", 500: "Internal server error"}
-"""What says no more than the status does, and than the title of its page."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+"""Methods that a route may have, besides HEAD and OPTIONS."""
+
+STATUS_MESSAGES = {
+    404: Message(_("Not found")),
+    405: Message(_("Method not allowed")),
+    500: Message(_("Internal server error")),
+}
+"""Messages that say no more than the status; an error page leaves them to its title."""
 
 
-class Refused(Exception):
-    """A request that is not carried out: the status, one sentence, and perhaps a list of what is wrong.
+_TEMPORARY = (409, 429, 500, 503)
+"""Statuses that a later request may not get again."""
 
-    `fields` has the sentence of each field that is wrong, for the form that is shown again.
+
+class APIError(MessageError):
+    """A rejected request: the status, a message, and optional details for JSON clients.
+
+    `fields` has the message of each invalid form field, for the form when it is shown again.
     """
 
     def __init__(
         self,
         status: int,
-        sentence: str,
+        message: Message | str,
+        *,
         details: list[Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        fields: Mapping[str, str] | None = None,
+        fields: Mapping[str, Message] | None = None,
     ) -> None:
-        super().__init__(sentence)
-        self.status, self.sentence, self.details, self.headers = status, sentence, details, headers or {}
-        self.fields = fields or {}
+        super().__init__(message)
+        self.status, self.details = status, details
+        self.headers, self.fields = headers or {}, fields or {}
 
 
-class Incomplete(Exception):
-    """A request of several steps, one of which failed: a sentence about what was done, and that error."""
+class PartialFailure(MessageError):
+    """A failed step of a request; `template` names what was done and has a hole for the `{reason}`."""
 
-    def __init__(self, sentence: str, cause: SessionError) -> None:
-        self.status = status_of(cause)
-        super().__init__(f"{sentence}: {sentence_of(cause)}")
+    def __init__(self, template: str, cause: SessionError) -> None:
+        super().__init__(template, reason=session_message(cause))
+        self.status = error_status(cause)
 
 
-RULES: Mapping[type[Exception], int] = {
+STATUS_CODES: Mapping[type[MessageError], int] = {
     NotInCart: 404,
     NoSuchProduct: 404,
     CartFull: 409,
@@ -79,158 +102,189 @@ RULES: Mapping[type[Exception], int] = {
     TooManyAttempts: 429,
     TooBusy: 503,
 }
-"""The status of each rule of the shop that can be broken."""
+"""The status of each error of the shop."""
 
-_FIELDS: Mapping[type[Exception], tuple[str, ...]] = {
+_FIELDS: Mapping[type[MessageError], tuple[str, ...]] = {
     WrongPassword: ("current_password",),
     WeakPassword: ("password", "new_password"),
     EmailTaken: ("email",),
 }
-"""The fields of forms that such a rule is about."""
+"""The form fields that such an error is about."""
 
-REFUSALS: tuple[type[Exception], ...] = (Refused, *RULES)
-"""Everything that a request may be refused for."""
+API_ERRORS: tuple[type[MessageError], ...] = (APIError, *STATUS_CODES)
+"""Every error that rejects a request."""
 
 
-def refused(error: Exception) -> Refused:
-    """A broken rule, in the words of HTTP."""
-    if isinstance(error, Refused):
+def as_api_error(error: MessageError) -> APIError:
+    """Return an error of `API_ERRORS` with its status, headers and form fields."""
+    if isinstance(error, APIError):
         return error
     retry = None
     if isinstance(error, TooManyAttempts | TooBusy):
         retry = {"Retry-After": str(error.retry_after)}
-    fields = dict.fromkeys(_FIELDS.get(type(error), ()), str(error))
-    return Refused(RULES[type(error)], str(error), headers=retry, fields=fields)
+    fields = dict.fromkeys(_FIELDS.get(type(error), ()), error.message)
+    return APIError(STATUS_CODES[type(error)], error.message, headers=retry, fields=fields)
 
 
 def error_response(
     scope: Scope,
     status: int,
-    sentence: str,
+    message: Message | str,
     *,
     details: list[Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The answer to a request that failed."""
+    """Return the response to a failed request: a page or JSON."""
     response: Response
-    if wants_page(scope):
-        again = scope["method"] == "GET" and status in (429, 500, 503)
-        says_more = sentence if sentence != _SENTENCES.get(status) else None
-        context = {"status": status, "sentence": says_more, "again": again}
+    if prefers_page(scope):
+        shown = message if isinstance(message, Message) else Message(str(message))
+        says_more = shown if shown != STATUS_MESSAGES.get(status) else None
+        context = {
+            "status": status,
+            "message": says_more,
+            "is_get": scope["method"] == "GET",
+            "again": _retry_url(scope, status),
+        }
         response = page("error.html", scope, context, status)
     else:
-        response = JSONAnswer({"error": sentence} | ({"details": details} if details else {}), status)
+        error = str(message) if isinstance(message, Message) else message
+        content = {"error": error} | ({"details": details} if details else {})
+        response = MsgspecResponse(content, status)
     response.headers.update({"Cache-Control": "no-store", **(headers or {})})
     return response
 
 
-def sentence_of(error: SessionError) -> str:
-    """One sentence for the visitor. Of a change whose outcome is unknown it claims nothing."""
-    if isinstance(error, DatabaseUnavailable):
-        return "The shop's database cannot be reached at the moment"
-    return message_of(error).removesuffix(".")
+def _retry_url(scope: Scope, status: int) -> str | None:
+    """Return the URL of "Try again", if any: never that of a form, which a click could submit twice."""
+    if status not in _TEMPORARY:
+        return None
+    if scope["method"] == "GET":
+        return ""  # this page
+    path = page_of_form(scope)
+    return path and get_root_path(scope) + path
+
+
+def session_message(error: SessionError) -> Message:
+    """Return a message for the visitor. It makes no claim about a write with an unknown outcome."""
+    match error:
+        case DatabaseUnavailable():
+            return Message(_("The shop's database cannot be reached at the moment"))
+        case StoreUnavailable():
+            return Message(_("The session store cannot be reached at the moment"))
+        case SessionEnded():
+            return Message(
+                _("This session was ended or rotated by another request; this change was not saved")
+            )
+        case SessionBusy():
+            return Message(
+                _("The session is being changed by too many requests at once; this change was not saved")
+            )
+        case SessionTooLarge(size=size, limit=limit, largest=largest):
+            return Message(
+                _("The session would take {size} bytes and the limit is {limit}; its largest keys: {keys}"),
+                size=size,
+                limit=limit,
+                keys=", ".join(largest),
+            )
+    return Message(error_message(error).removesuffix("."))
 
 
 def session_error_response(scope: Scope, error: SessionError) -> Response:
-    """The answer when the session could not be loaded or committed: 409, 413 or 503."""
-    return _failed(scope, status_of(error), sentence_of(error))
+    """Return the response to a failed load or commit of the session: 409, 413 or 503."""
+    return _failed(scope, error_status(error), session_message(error))
 
 
-def _failed(scope: Scope, status: int, sentence: str) -> Response:
+def _failed(scope: Scope, status: int, message: Message) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
-    return error_response(scope, status, sentence, headers=headers)
+    return error_response(scope, status, message, headers=headers)
 
 
 def validated(model: type[M], fields: Mapping[str, Any]) -> M:
-    """The fields as a model. Raises `Refused` with 400."""
+    """Return the fields as a model. Raises `APIError` with 400."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False, include_input=False)) from None
 
 
-async def _meet_visitor(request: Request) -> None:
-    """Load what a page shows of its visitor. Without an answer of the store the page does without."""
-    is_file = request.url.path.startswith("/static/")
-    if is_file or not wants_page(request.scope) or hasattr(request.state, "user"):
-        return
-    with suppress(StoreUnavailable):
-        session = await load_session(request)
-        if session.user_id is not None:
-            request.state.user = await request.app.state.accounts.user(session.user_id)
-
-
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
-    """The first error is the sentence; when there are several, all of them are the details."""
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> APIError:
+    """Return the first error as the message, and several errors also as details."""
     problems = [
         {"field": str(error["loc"][-1]) if error["loc"] else "", "error": error["msg"]} for error in errors
     ]
-    fields = {name: one["msg"] for one in reversed(errors) for name in _names(one)}
-    return Refused(400, problems[0]["error"], problems if len(problems) > 1 else None, fields=fields)
+    fields = {name: message for one in reversed(errors) for name, message in _by_field(one)}
+    details = problems if len(problems) > 1 else None
+    return APIError(400, validation_message(errors[0]), details=details, fields=fields)
 
 
-def _names(error: Mapping[str, Any]) -> Iterable[str]:
-    """The fields that an error is about."""
+def _by_field(error: Mapping[str, Any]) -> Iterable[tuple[str, Message]]:
+    """Return the fields that an error is about, each with its message."""
     missing: Iterable[str] = error.get("ctx", {}).get("missing", ())
-    return missing or [str(name) for name in error["loc"][-1:]]
+    if missing:
+        return [(name, Message(_("{field} is required"), field=name)) for name in missing]
+    return [(str(name), validation_message(error)) for name in error["loc"][-1:]]
 
 
-def _allowed(request: Request, error: HTTPException) -> str:
-    """Every method that the path knows (RFC 9110, section 10.2.1); the router names only one route's.
+def _allowed_methods(request: Request, error: HTTPException) -> str:
+    """Return every method of the path (RFC 9110, section 10.2.1); the router names those of one route only.
 
-    What it named stands for the static files, which answer for themselves.
+    Mounted applications, such as the static files, have named their own.
     """
     named = (error.headers or {}).get("Allow", "").split(", ")
     methods = {"OPTIONS", *filter(None, named)}
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
+    scope = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
+    routes = [route for route in request.app.routes if not isinstance(route, Mount | Host)]
+    for method in METHODS:
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes):
+            methods.add(method)
     if "GET" in methods:
         methods.add("HEAD")
     return ", ".join(sorted(methods))
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    what = refused(error)
-    await _meet_visitor(request)
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MessageError)  # noqa: S101 - as below
+    what = as_api_error(error)
     return error_response(
-        request.scope, what.status, what.sentence, details=what.details, headers=what.headers
+        request.scope, what.status, what.message, details=what.details, headers=what.headers
     )
 
 
 async def _incomplete(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Incomplete)  # noqa: S101 - as below
+    assert isinstance(error, PartialFailure)  # noqa: S101 - as below
     logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return _failed(request.scope, error.status, str(error))
+    return _failed(request.scope, error.status, error.message)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - tells the type checker what is registered
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
     errors = error.errors()
     in_path = next((one for one in errors if one["loc"][0] == "path"), None)
     if in_path is not None:
-        await _meet_visitor(request)
-        return error_response(request.scope, 404, in_path["msg"])
-    return await _refused(request, _invalid(errors))
+        return error_response(request.scope, 404, validation_message(in_path))
+    return await _api_error(request, _invalid(errors))
+
+
+def _http_message(error: HTTPException) -> Message | str:
+    """Return the detail; for the default phrase, the translatable message of the status."""
+    message = STATUS_MESSAGES.get(error.status_code)
+    return message if message and error.detail == HTTPStatus(error.status_code).phrase else error.detail
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    if request.method != "OPTIONS":
-        await _meet_visitor(request)
     if error.status_code != 405:
-        sentence = _SENTENCES.get(error.status_code, error.detail)
-        return error_response(request.scope, error.status_code, sentence, headers=error.headers)
-    allow = {"Allow": _allowed(request, error)}
+        return error_response(request.scope, error.status_code, _http_message(error), headers=error.headers)
+    allow = {"Allow": _allowed_methods(request, error)}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allow)
-    return error_response(request.scope, 405, _SENTENCES[405], headers=allow)
+    return error_response(request.scope, 405, STATUS_MESSAGES[405], headers=allow)
 
 
 def install(app: FastAPI) -> None:
     """Register the handlers with the application."""
-    for kind in REFUSALS:
-        app.add_exception_handler(kind, _refused)
-    app.add_exception_handler(Incomplete, _incomplete)
+    for kind in API_ERRORS:
+        app.add_exception_handler(kind, _api_error)
+    app.add_exception_handler(PartialFailure, _incomplete)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,35 +1,64 @@
-"""The way of a form: read it and act on it, or show a page again with what is wrong."""
+"""Submitted forms, which are shown again with what is wrong."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
 
-from cartapp.session import Session
+from cartapp.messages import MessageError
 
 from .body import read_fields
-from .errors import REFUSALS, Refused, validated
-from .pages import refusal
+from .errors import APIError, as_api_error, validated
+from .negotiation import is_json_client
 
 M = TypeVar("M", bound=BaseModel)
-Page = Callable[[Request, Session, Refused | None, Mapping[str, Any] | None], Awaitable[Response]]
+N = TypeVar("N", bound=BaseModel)
 
 
-async def submitted(
-    request: Request,
-    session: Session,
-    model: type[M],
-    act: Callable[[M], Awaitable[Response]],
-    *,
-    again: Page,
-) -> Response:
-    """What `act` answers to the form; or the page `again`, with the problem and what was typed."""
-    fields: Mapping[str, Any] = {}
-    try:
-        fields = await read_fields(request)
-        return await act(validated(model, fields))
-    except REFUSALS as error:
-        session.revert()  # what the form had recorded until then is not done by showing it again
-        return await again(request, session, refusal(request, error), fields)
+class Form(Generic[M]):
+    """The fields of a form as they were submitted, and the error of a body that has none.
+
+    Validation waits for `validated`, so that a handler can show its page again:
+
+        try:
+            body = form.validated()
+            ...
+        except API_ERRORS as error:
+            return await cart_page(..., form.reject(error), form.fields)
+    """
+
+    def __init__(
+        self, request: Request, model: type[M], fields: Mapping[str, Any], error: APIError | None = None
+    ) -> None:
+        self.fields = fields
+        self._request, self._model, self._error = request, model, error
+
+    def validated(self) -> M:
+        """Return the fields as a model. Raises `APIError`."""
+        return self.validated_as(self._model)
+
+    def validated_as(self, model: type[N]) -> N:
+        """Return the fields as another model. Raises `APIError`."""
+        if self._error is not None:
+            raise self._error
+        return validated(model, self.fields)
+
+    def reject(self, error: MessageError) -> APIError:
+        """Discard the session's uncommitted changes and return what to show; raise it for a JSON client."""
+        self._request.session.revert()  # type: ignore[attr-defined]
+        if is_json_client(self._request.headers):
+            raise error
+        return as_api_error(error)
+
+
+def form_reader(model: type[M]) -> Callable[[Request], Awaitable[Form[M]]]:
+    """Return a dependency that reads the body."""
+
+    async def read_form(request: Request) -> Form[M]:
+        try:
+            return Form(request, model, await read_fields(request))
+        except APIError as error:
+            return Form(request, model, {}, error)
+
+    return read_form

@@ -1,10 +1,10 @@
-"""A request's headers, read where they stand: every layer wants one or two of a handful."""
+"""Request headers, read from the scope: a `Headers` object for each middleware costs more."""
 
 from starlette.types import Scope
 
 
-def header_of(scope: Scope, name: bytes) -> str:
-    """The first value of this header, whose name is in lower case; empty when there is none."""
+def get_header(scope: Scope, name: bytes) -> str:
+    """Return the first value of a header, or an empty string. `name` is in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value).decode("latin-1")

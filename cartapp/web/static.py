@@ -1,4 +1,4 @@
-"""Static files: kept by browsers for a year when asked for by fingerprint, else checked by ETag each time."""
+"""Static files: cached for a year under a URL with a fingerprint, else revalidated by ETag."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ _YEAR = 365 * 24 * 60 * 60  # seconds
 
 
 def static_url(path: str) -> str:
-    """The address of a file in the static folder, with its fingerprint. Raises `FileNotFoundError`."""
+    """Return the path of a static file within the shop, with its fingerprint. Raises `FileNotFoundError`."""
     file = os.path.join(FOLDER, path)  # noqa: PTH118 - a page has many of them
     return f"/static/{path}?v={_fingerprint(file, os.stat(file).st_mtime_ns)}"  # noqa: PTH116 - as above
 
 
 @lru_cache(maxsize=1000)
 def _fingerprint(path: str, _modified: int) -> str:
-    """Twelve characters that change with the file's content; read again when it was modified."""
+    """Return twelve characters of a hash of the content, cached until the file is modified."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
@@ -35,13 +35,13 @@ class CachedStaticFiles(StaticFiles):
         super().__init__(directory=FOLDER)
 
     def get_path(self, scope: Scope) -> str:
-        """The path inside the folder. Raises `HTTPException` for one that is too long to be there.
+        """Return the path inside the folder. Raises `HTTPException` if it is too long.
 
-        Joining its segments takes quadratic time.
+        Joining segments takes quadratic time.
         """
         if len(scope["path"]) > _MAX_PATH:
             raise HTTPException(404)
-        return super().get_path(scope)
+        return super().get_path({**scope, "path": scope["path_params"]["path"], "root_path": ""})
 
     def file_response(
         self,
@@ -50,7 +50,7 @@ class CachedStaticFiles(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """The file, or 304 when the browser has it."""
+        """Return the file, or 304 if the browser has it."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         asked = QueryParams(scope.get("query_string", b"")).get("v")
         current = asked is not None and asked == _fingerprint(str(full_path), stat_result.st_mtime_ns)

@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
-from cartapp.migrating import create_index, create_table, drop_table
+from cartapp.database.migrations import create_index, create_table, drop_table
 
 revision = "0001"
 down_revision = None
@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 
 
 def text(length: int) -> TypeEngine[str]:
-    """Any characters, also where the database's own character set has not all of them."""
+    """Return a type for any characters, whatever the character set of the database."""
     return Unicode(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4"), "mysql", "mariadb")
 
 

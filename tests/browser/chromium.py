@@ -1,4 +1,4 @@
-"""A real browser: the system's Chromium, driven by Playwright, and visitors who watch for mistakes."""
+"""The system's Chromium driven by Playwright, with visitors that record console errors."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from playwright._impl._api_structures import SetCookieParam
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from cartapp.session.record import new_id
-from tests.needs import unmet
+from tests.support.requirements import skip_or_fail
 
 _OPTIONS = (
     "--disable-gpu",
@@ -25,27 +25,28 @@ _OPTIONS = (
     "--disable-sync",
 )
 _AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
-_TELL_OF_CSP = """
+_LOG_CSP_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
     console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
 """
 _FAILED = re.compile(r"Failed to load resource: (?:the server responded with a status of (\d+)|net::(\w+))")
 
-PATIENCE = 15_000  # milliseconds for anything to happen on a page; mostly it takes a few
-expect.set_options(timeout=PATIENCE)
+TIMEOUT = 15_000  # milliseconds; an upper bound for any event on a page
+expect.set_options(timeout=TIMEOUT)
 
 
 def binary() -> Path:
-    """The path of Chromium; without one the test ends here."""
-    found = which("chromium") or which("chromium-browser") or which("google-chrome")
+    """Return the path of Chromium, or skip the test. The headless shell needs half the processor time."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(which, names)), None)
     if found is None:
-        unmet("chromium", "Chromium is not installed: apt-get install chromium")
+        skip_or_fail("chromium", "Chromium is not installed: apt-get install chromium-headless-shell")
     return Path(found)
 
 
 @asynccontextmanager
-async def launched(*more: str) -> AsyncIterator[Browser]:
-    """A browser without a window, with these options of its command line on top."""
+async def launch(*more: str) -> AsyncIterator[Browser]:
+    """Run a headless browser with additional command line options."""
     options = [*_OPTIONS, *more]
     if os.geteuid() == 0:
         options.append("--no-sandbox")
@@ -54,81 +55,91 @@ async def launched(*more: str) -> AsyncIterator[Browser]:
         try:
             yield browser
         finally:
-            async with asyncio.timeout(PATIENCE / 1000):
+            async with asyncio.timeout(TIMEOUT / 1000):
                 await browser.close()
 
 
 class Visitor:
-    """Somebody with a browser profile of their own; notes everything that a developer's console would show.
+    """A browser profile; records the warnings and errors of its console.
 
-    What a request fails with may be expected, a status or a network error: a page that says 404 is meant to.
+    `expected` holds statuses and network errors that requests may fail with, such as 404 on a missing page.
     """
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self.expected: set[int | str] = set()
-        self._noted: list[str] = []
+        self._messages: list[str] = []
 
     @property
     def problems(self) -> list[str]:
-        """What went wrong on any page: script errors, refusals by the CSP, requests that failed."""
-        return [text for text in self._noted if not self._is_expected(text)]
+        """Problems on all pages: script errors, CSP violations, failed requests."""
+        return [text for text in self._messages if not self._is_expected(text)]
 
     def _is_expected(self, text: str) -> bool:
         failed = _FAILED.search(text)
         return failed is not None and (int(failed[1]) if failed[1] else failed[2]) in self.expected
 
     async def tab(self) -> Page:
-        """One more tab."""
+        """Open a tab."""
         page = await self.context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self._noted.append(f"{page.url}: {error}"))
+        page.set_default_timeout(TIMEOUT)
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._messages.append(f"{page.url}: {error}"))
         return page
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self._noted.append(f"{message.type} {message.location.get('url', '')}: {message.text}")
+            self._messages.append(f"{message.type} {message.location.get('url', '')}: {message.text}")
 
     async def cookie(self, name: str) -> str | None:
-        """The value of a cookie."""
+        """Return the value of a cookie, or None."""
         values = {cookie.get("name"): cookie.get("value") for cookie in await self.context.cookies()}
         return values.get(name)
 
     async def lose_session(self) -> None:
-        """Let the session expire: the browser keeps a cookie that the server knows nothing of any more."""
+        """Replace the session cookie with an unknown ID, as after the session has expired."""
         (kept,) = [one for one in await self.context.cookies() if one.get("name") == "cart_session"]
         expired = {**kept, "value": new_id()}
         await self.context.add_cookies([cast(SetCookieParam, expired)])
 
     async def forget(self, name: str) -> None:
-        """Lose a cookie, as on a restart of the browser or when it has expired."""
+        """Delete a cookie, as after a browser restart or its expiry."""
         await self.context.clear_cookies(name=name)
 
 
-async def put_into_cart(page: Page, product: str) -> None:
-    """Put a product of the first page into the cart, and see that it is there."""
+async def add_to_cart(page: Page, product: str) -> None:
+    """Add a product of the first page to the cart and check the message."""
     await page.goto("/")
     await page.get_by_role("button", name=f"Add to cart: {product}").click()
-    await expect(page.get_by_text(f"Added to your cart: {product}")).to_be_visible()
+    await expect(page.get_by_text(f"Added to cart: {product}")).to_be_visible()
+
+
+async def log_out(page: Page) -> None:
+    """Log out by the account's menu."""
+    await page.locator("[popovertarget=menu]").click()
+    await page.locator("#menu").get_by_role("button", name="Log out").click()
 
 
 @asynccontextmanager
 async def visitor(browser: Browser, address: str, **options: Any) -> AsyncIterator[Visitor]:
-    """A visitor of the shop at an address; `options` are those of a browser context."""
+    """Yield a visitor of the shop at an address; `options` are those of a browser context."""
     context = await browser.new_context(base_url=address, **{"locale": "en-US", **options})
-    await context.add_init_script(_TELL_OF_CSP)
+    await context.add_init_script(_LOG_CSP_VIOLATIONS)
     try:
         yield Visitor(context)
     finally:
-        async with asyncio.timeout(PATIENCE / 1000):
+        async with asyncio.timeout(TIMEOUT / 1000):
             await context.close()
 
 
-async def violations(page: Page) -> list[str]:
-    """What axe-core finds wrong with the page as it stands, with the first places."""
+async def violations(page: Page, *, exclude: str | None = None) -> list[str]:
+    """Return the axe-core violations on the current page, each with its first three elements.
+
+    `exclude` is a selector.
+    """
     await page.evaluate(_AXE)
-    found = await page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    where = {"include": [["html"]], "exclude": [[exclude]] if exclude else []}
+    found = await page.evaluate("(where) => axe.run(where, {resultTypes: ['violations']})", where)
     return [
         f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes'][:3]]}"
         for one in found["violations"]

@@ -1,102 +1,113 @@
-"""The store contract: keys, bytes, versions and expiry, and never what a session means.
+"""The store contract: keys, bytes, versions and expiry, without session semantics.
 
-Every method is one atomic step in the backend's own terms, also between processes. The promises of the
-whole layer stand on three rules: `create` never replaces, `save` only replaces the version that the caller
-has seen, and neither `save` nor `touch` ever brings a record into being.
+Every method is one atomic step of the backend, also between processes. The promises of the session layer
+rest on three rules: `create` never replaces a record, `save` replaces only the expected version, and neither
+`save` nor `touch` ever creates a record.
 
-Each method may raise `StoreUnavailable` when the backend is out of reach; `load` and `scan` alone meet
-records that are no records, for which `load` raises `UnreadableRecord` and `scan` passes on.
+A store bounds each round trip by its own timeout and raises `StoreTimeout`; `timeouts.SharedTimeout` does it.
+
+Each method may raise `StoreUnavailable`. For a record that cannot be decoded, `load` raises
+`UnreadableRecord`; `scan` skips it.
 """
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from ..record import Record, Seen, Summary, Version
+from ..record import Record, RecordOrSummary, Summary, Version
 
 PREFIX: Final = "cart:session:"
-"""What keys begin with on servers that hold other things as well, unless the store's URL says otherwise."""
+"""Default prefix of the keys on a shared server; the store's URL can set another one."""
 
 
 class Store(Protocol):
-    """What the manager needs of a backend."""
+    """The operations that the session manager needs."""
 
     name: str
     """The backend's name as the settings spell it."""
 
     async def create(self, record: Record) -> Version | None:
-        """Store a new record and return its version; None, and nothing changed, when the key is taken."""
+        """Store a new record and return its version. Return None, changing nothing, if the key is taken."""
         ...
 
     async def load(self, key: str) -> Record | None:
-        """The record, or None when it is absent or expired."""
+        """Return the record, or None if it is missing or expired."""
         ...
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
-        """Replace the record whose stored version is `expected` and return the new version.
+        """Replace the record if its stored version is `expected`, and return the new version.
 
-        None, and nothing changed, when the record is gone or has another version; an expired one may count
-        as gone.
+        Return None, changing nothing, if the record is missing or its version differs; an expired record may
+        count as missing.
         """
         ...
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
-        """Set the two times of a record whose version is `expected`; the version stays.
+        """Set both times of the record if its version is `expected`; the version does not change.
 
-        False, and nothing changed, when it is gone or another version: whoever wrote that version has kept
-        the session alive, or rotated it.
+        Return False, changing nothing, if the record is missing or its version differs; the concurrent write
+        already extended or rotated the session.
         """
         ...
 
-    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
-        """Remove a record and say whether there was one.
+    async def delete(self, key: str, *, expected: RecordOrSummary | None = None) -> bool:
+        """Remove a record and return whether there was one.
 
-        With `expected`, only while the stored version and last use are still those of that record.
+        With `expected`, remove it only if its version and last use are still the same.
         """
         ...
 
     async def ping(self) -> None:
-        """One round trip; raises `StoreUnavailable` when there is no answer."""
+        """Make one round trip. Raises `StoreUnavailable`."""
         ...
 
     async def close(self) -> None:
-        """Give back connections and threads. The store is not used afterwards."""
+        """Close connections and threads. The store cannot be used afterwards."""
         ...
 
 
 @runtime_checkable
 class Listable(Protocol):
-    """A store that can tell what it holds."""
+    """A store that can list its sessions."""
 
     def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
-        """All live sessions, or one user's, in no order and in bounded memory; tombstones left out."""
+        """Yield all live sessions, or one user's, unordered and in bounded memory, without tombstones."""
         ...
 
 
 @runtime_checkable
 class Countable(Protocol):
-    """A purgeable store that can tell what a purge would remove."""
+    """A purgeable store that can count expired records."""
 
     async def count_expired(self, now: int) -> int:
-        """How many records have expired at `now`."""
+        """Return the number of records that are expired at `now`."""
         ...
 
 
 @runtime_checkable
 class Purgeable(Protocol):
-    """A store whose expired records stay until somebody removes them."""
+    """A store that does not remove expired records by itself."""
 
     async def purge(self, now: int) -> int:
-        """Remove the records that have expired at `now` and return their number.
+        """Remove the records that are expired at `now` and return their number.
 
-        In small steps and bounded memory. A record that is used again meanwhile stays.
+        Works in small steps and bounded memory, and keeps a record that is extended concurrently.
         """
         ...
 
 
 @runtime_checkable
+class Indexed(Protocol):
+    """A store with an index of each user's sessions, which needs access rights of its own."""
+
+    async def check_index(self, user_id: str) -> None:
+        """Read a user's index and remove nothing from it. Raises `StoreUnavailable` without the rights."""
+        ...
+
+
+@runtime_checkable
 class HostLocal(Protocol):
-    """A store that the processes of one host share."""
+    """A store shared by the processes of one host."""
 
     sweep_lock: Path | None
-    """A file beside the records that one of these processes locks to sweep for all; None on a server."""
+    """The file that one of these processes locks to sweep for all of them; None on a server."""

@@ -1,11 +1,11 @@
-"""Idle connections of one server, trusted only as long as connections to it work.
+"""Idle connections to one server, kept only as long as none of them fails.
 
-After a timeout the idle connections are suspect too: a balancer or a firewall that has forgotten one of them
-swallows what is sent on the others as well. After an error that only a replica gives they are all out of
-date, since the server's name may lead to a new primary. So the first connection that fails closes the idle
-ones, and those in use are closed as soon as they are idle. Connections opened after that failure stay.
+A timeout on one connection makes the others suspect: a load balancer or firewall that has dropped one has
+dropped the others too, silently. After an error of a replica all of them are outdated, since the server's
+name may point to a new primary. So the first failure closes the idle connections, and those in use as soon as
+they are idle. Connections opened after the failure stay.
 
-TCP keepalive finds out that a server is gone, and keeps balancers and firewalls from forgetting connections.
+TCP keepalive detects a lost server, and keeps load balancers and firewalls from dropping connections.
 """
 
 import socket
@@ -19,7 +19,7 @@ _PROBES: Final = (*((name, 60) for name in _AFTER), ("TCP_KEEPINTVL", 10), ("TCP
 KEEPALIVE: Final[dict[int, int]] = {
     getattr(socket, name): value for name, value in _PROBES if hasattr(socket, name)
 }
-"""Socket options of TCP: a probe after 60 idle seconds, and two more, 10 seconds apart, when it is lost."""
+"""TCP socket options: a probe after 60 idle seconds, repeated twice at 10 seconds if unanswered."""
 
 
 class _Socket(Protocol):
@@ -34,33 +34,33 @@ def keep_alive(connected: _Socket) -> None:
 
 
 class IdleConnections(Generic[C]):
-    """Open connections that no operation uses; opening and closing them is up to the caller.
+    """Open connections that no operation uses. The caller opens and closes them.
 
-    A caller reads `generation` before it takes or opens a connection, and passes it on afterwards.
+    A caller reads `generation` before it takes or opens a connection, and passes it back afterwards.
     """
 
     def __init__(self) -> None:
-        self.generation = 0
-        """How often the connections that there were have lost their trust."""
+        self.generation: int = 0
+        """Number of invalidations so far."""
         self._idle: list[C] = []
 
     def take(self) -> C | None:
-        """Return the connection used last, which is the least likely to be closed; None if there is none."""
+        """Return the last used connection, the least likely to be closed, or None."""
         return self._idle.pop() if self._idle else None
 
     def put(self, connection: C, generation: int) -> bool:
-        """Keep a connection that works; False if another one has failed since, and it must be closed."""
+        """Keep a working connection. Return False if another one has failed since: it must be closed."""
         if generation != self.generation:
             return False
         self._idle.append(connection)
         return True
 
-    def distrust(self, generation: int) -> list[C]:
-        """Give up all connections of a generation, one of which failed. Return the idle ones, to close."""
+    def invalidate(self, generation: int) -> list[C]:
+        """Invalidate a generation after a failure. Return its idle connections, to close."""
         return self.clear() if generation == self.generation else []
 
     def clear(self) -> list[C]:
-        """Give up all connections. Return the idle ones, to close."""
+        """Invalidate all connections. Return the idle ones, to close."""
         self.generation += 1
         idle, self._idle = self._idle, []
         return idle

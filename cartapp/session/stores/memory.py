@@ -1,26 +1,30 @@
-"""Sessions in this process's memory: for one worker, for tests, and gone with the process.
+"""The `memory` backend: sessions in this process's memory, for one worker and for tests.
 
-No step awaits between looking and writing, so each one is atomic on the event loop without a lock. Use a
+No operation awaits between its read and its write, so each is atomic on the event loop without a lock. Use a
 store on one event loop only.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Final
+from urllib.parse import SplitResult
 
 from msgspec.structs import replace
 
-from ..errors import StoreUnavailable
-from ..record import Clock, Record, Seen, Summary, Version, now, summary_of
+from ..errors import InvalidStoreURL, StoreUnavailable
+from ..record import Clock, Record, RecordOrSummary, Summary, Version, now, summarize
+from .backend import Backend, StoreOptions, URLParts
+from .base import Store
 
 _NEVER = 2**63 - 1
-_STEP = 1000  # records looked at before other tasks get their turn: about a millisecond
+_STEP = 1000  # records between two iterations of the event loop: about a millisecond
 
 
 class MemoryStore:
     """A store of at most `max_records` records, tombstones included.
 
-    When it is full it drops what has expired; a live session is never evicted, so `create` raises
-    `StoreUnavailable` when that makes no room.
+    A full store drops expired records. It never evicts a live session: `create` raises `StoreUnavailable` if
+    there is no room.
     """
 
     name = "memory"
@@ -29,7 +33,7 @@ class MemoryStore:
         self._clock = clock
         self._max_records = max_records
         self._records: dict[str, Record] = {}
-        self._first_expiry = _NEVER  # nothing here expires before this; spares a full store useless sweeps
+        self._first_expiry = _NEVER  # nothing expires earlier, which saves a full store useless scans
 
     async def create(self, record: Record) -> Version | None:
         """See `Store.create`. Raises `StoreUnavailable` when the store is full of live sessions."""
@@ -43,21 +47,21 @@ class MemoryStore:
         return self._live(key)
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
-        """See `Store.save`; an expired record counts as gone."""
+        """See `Store.save`; an expired record counts as missing."""
         stored = self._live(record.key)
         if stored is None or stored.version != expected:
             return None
         return self._put(record, int(expected) + 1)
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
-        """See `Store.touch`; an expired record counts as gone."""
+        """See `Store.touch`; an expired record counts as missing."""
         stored = self._live(key)
         if stored is None or stored.version != expected:
             return False
         self._put(replace(stored, last_used=last_used, expires=expires), int(expected))
         return True
 
-    async def delete(self, key: str, *, expected: Seen | None = None) -> bool:
+    async def delete(self, key: str, *, expected: RecordOrSummary | None = None) -> bool:
         """See `Store.delete`."""
         stored = self._records.get(key)
         if stored is None:
@@ -68,10 +72,10 @@ class MemoryStore:
         return True
 
     async def ping(self) -> None:
-        """Always there."""
+        """Do nothing: memory is always available."""
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Remove all records."""
         self._records.clear()
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
@@ -81,7 +85,7 @@ class MemoryStore:
                 found = self._live(key)
                 if found is None or found.is_tombstone or user_id not in (None, found.user_id):
                     continue
-                yield summary_of(found)
+                yield summarize(found)
             await asyncio.sleep(0)
 
     async def purge(self, now: int) -> int:
@@ -106,7 +110,7 @@ class MemoryStore:
         return version
 
     def _steps(self) -> Iterator[list[str]]:
-        """The keys of this moment in lists of `_STEP`; the dict may change between them."""
+        """Return the current keys in lists of `_STEP`; the dict may change between them."""
         keys = list(self._records)
         return (keys[start : start + _STEP] for start in range(0, len(keys), _STEP))
 
@@ -125,3 +129,16 @@ class MemoryStore:
             self._first_expiry = min((record.expires for record in self._records.values()), default=_NEVER)
         if len(self._records) >= self._max_records:
             raise StoreUnavailable(f"The memory store holds its limit of {self._max_records} sessions.")
+
+
+def _open(url: SplitResult, options: StoreOptions) -> Store:
+    if url.netloc or url.path or url.query or url.fragment:
+        raise InvalidStoreURL("A memory store's URL is memory:// with nothing after it.")
+    return MemoryStore(clock=options.clock)
+
+
+def _build_url(parts: URLParts) -> str:  # noqa: ARG001 - the signature of `Backend.build_url`
+    return "memory://"
+
+
+MEMORY: Final = Backend("memory", ("memory",), _open, _build_url, local_schemes=("memory",), shared=False)

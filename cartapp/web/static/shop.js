@@ -1,149 +1,308 @@
-// Changes of the cart in place. Without this file every form works as well, by POST and redirect.
+// In-place updates of the cart. Without scripts, forms work by POST and redirect.
 
-const PATIENCE = 20_000; // milliseconds until a line counts as dead
-const STOPPED = 5_000; // milliseconds after which a page that is still here was not left after all
+// Milliseconds:
+const REQUEST_TIMEOUT = 20_000;
+const SUBMIT_TIMEOUT = 5_000; // until a form may be submitted again
+const REST = 150; // without another press before a change is sent
+const DOUBLE_CLICK = 250; // between two clicks that count as one
+const SETTLING = 700; // in which a click may miss a line that moved
+
 const notices = document.getElementById("notices");
 const main = document.getElementById("content");
-const others = new BroadcastChannel("cart"); // the shop's other tabs
-const busy = new Set(); // forms under way, by their id: the page may be renewed meanwhile
-const pressed = []; // ids of step buttons that were pressed while their form was under way
-let last = Promise.resolve(); // one change after the other, so that the last answer shows the last state
+const cartPage = document.querySelector(".to-cart").href;
+const otherTabs = new BroadcastChannel("cart");
+const pending = new Set(); // forms being submitted
+const wishes = new Map(); // product ID -> {url, quantity, isSent}, until confirmed
+const presses = new Map(); // form -> {fresh, sent}: of "Add to cart"; `sent` in a request
+const timers = new Map(); // product ID or form -> what to send, and when
+let last = Promise.resolve(); // of the queue
+let lastClick = {}; // line, button, count, x, y, timeStamp
+let lastUpdate = -Infinity;
+let isOutdated; // another client changed the cart
 let stale = false;
 
-document.addEventListener("submit", (event) => {
-  const form = event.target;
+addEventListener("submit", (event) => {
+  const { target: form, submitter } = event;
   if (form.method !== "post") return;
-  const name = form.id || form;
-  if (busy.has(name)) {
-    event.preventDefault(); // a second click, while the first is under way
-    if (event.submitter?.matches(".step")) pressed.push(event.submitter.id);
-    return;
-  }
-  busy.add(name);
-  if (!("inPlace" in form.dataset)) {
-    setTimeout(() => busy.delete(name), STOPPED);
-    return;
-  }
-  event.preventDefault();
-  const fields = new URLSearchParams(new FormData(form, event.submitter));
-  last = last.then(() => change(form, fields)).finally(() => {
-    busy.delete(name);
-    document.getElementById(pressed.shift())?.click();
-  });
+  const isInPlace = "inPlace" in form.dataset;
+  if (isInPlace || pending.has(form)) event.preventDefault();
+  if (isInPlace && form.dataset.product) return changeQuantity(form.dataset.product, submitter);
+  if (isInPlace) return isAddition(form) ? addToCart(form) : submitOnce(form);
+  pending.add(form);
+  setTimeout(() => pending.delete(form), SUBMIT_TIMEOUT);
 });
 
-// The second click of a double click, and a key held down, are no wish of their own.
-document.addEventListener("click", (event) => {
-  if (event.detail > 1 && event.target.closest("[action='/cart/add'] button")) event.preventDefault();
-});
-document.addEventListener("keydown", (event) => {
+// The second click of a double click is meant for the line of the first. On "Add to cart" it does not count;
+// three fast clicks count as three.
+addEventListener("click", (event) => {
+  const { target, clientX: x, clientY: y, timeStamp } = event;
+  if (!event.detail) return; // a key
+  const [line, button] = [target.closest(".line")?.id, target.closest("button")];
+  const isSamePlace = Math.hypot(x - lastClick.x, y - lastClick.y) < 8;
+  const isSoon = timeStamp - Math.max(lastClick.timeStamp, lastUpdate) < SETTLING;
+  if (isSamePlace && isSoon && lastClick.line && line !== lastClick.line) {
+    lastClick.timeStamp = timeStamp;
+    event.stopImmediatePropagation();
+    return event.preventDefault();
+  }
+  const isRepeat = button === lastClick.button && timeStamp - lastClick.timeStamp < DOUBLE_CLICK;
+  const count = isRepeat ? lastClick.count + 1 : 1;
+  lastClick = { line, button, count, x, y, timeStamp };
+  if (!isAddition(button?.form)) return;
+  if (count === 2) event.preventDefault();
+  if (count === 3) addToCart(button.form);
+}, true);
+
+addEventListener("keydown", (event) => {
   if (event.repeat && event.key === "Enter" && event.target.form?.matches("[data-in-place]")) event.preventDefault();
+  if (event.key === "Escape") notices.replaceChildren();
 });
 
-async function change(form, fields) {
-  const part = form.closest("li") ?? form;
-  part.setAttribute("aria-busy", "true");
-  try {
-    const answer = await ask(form.action, { method: "POST", body: fields });
-    if (answer.ok) renew(form);
-    show(await pageOf(answer));
-    if (answer.ok) others.postMessage("changed");
-  } catch {
-    say([notice(notices.dataset.unreachable)]); // sent again, the form has its old name and counts once
+// Quantities: shown at once, sent when the presses rest.
+
+function changeQuantity(product, submitter) {
+  const field = getField(product);
+  const { step, quantity } = submitter?.dataset ?? {};
+  const before = field.value === "" ? Number(field.defaultValue) : field.valueAsNumber;
+  field.value = quantity ?? Math.min(Math.max(before + Number(step ?? 0), 0), Number(field.max));
+  wish(field);
+}
+
+addEventListener("change", ({ target: field }) => {
+  if (!field.matches("[data-product]")) return;
+  if (field.value === "" && !field.validity.badInput) field.value = field.defaultValue;
+  if (field.reportValidity()) wish(field);
+});
+
+function wish(field) {
+  const { product } = field.dataset;
+  wishes.set(product, { url: field.form.action, quantity: field.value, isSent: false });
+  markBusy(product);
+  schedule(product, () => sendQuantity(product), REST);
+}
+
+async function sendQuantity(product) {
+  const wished = wishes.get(product);
+  if (!wished || wished.isSent) return;
+  wished.isSent = true;
+  const page = await post(wished.url, { quantity: wished.quantity });
+  wished.isSent = false;
+  if (page) {
+    if (wishes.get(product) === wished) wishes.delete(product); // else pressed again
+    update(page);
   }
-  part.removeAttribute("aria-busy");
+  markBusy(product);
 }
 
-function ask(address, options = {}) {
-  return fetch(address, { ...options, headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE) });
+const getField = (product) => document.getElementById(`quantity-${product}`);
+
+function markBusy(product) {
+  const line = getField(product)?.closest("li");
+  if (line) line.ariaBusy = wishes.has(product);
 }
 
-async function pageOf(answer) {
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!page.getElementById("content")) throw new Error("This is no page of the shop.");
+// "Add to cart": presses during a request are sent together after it.
+
+const isAddition = (form) => Boolean(form?.dataset.card);
+
+function addToCart(form) {
+  const state = presses.get(form) ?? { fresh: 0, sent: 0 };
+  presses.set(form, state);
+  if (!state.sent || pending.has(form)) state.fresh++; // else repeat the request that got no response
+  schedule(form, () => sendPresses(form), state.fresh > 1 ? REST : 0);
+}
+
+async function sendPresses(form) {
+  const state = presses.get(form);
+  if (!state?.sent && !state?.fresh) return;
+  if (!state.sent) [state.sent, state.fresh] = [state.fresh, 0];
+  pending.add(form);
+  form.ariaBusy = "true";
+  const page = await post(form.action, [...new FormData(form), ["quantity", state.sent]]);
+  form.ariaBusy = null;
+  pending.delete(form);
+  if (!page) return void (lastClick = {});
+  state.sent = 0;
+  renewKey(form);
+  update(page);
+}
+
+// "Clear cart" and "Undo".
+function submitOnce(form) {
+  if (pending.has(form)) return;
+  pending.add(form);
+  sendAll();
+  enqueue(async () => {
+    const page = await post(form.action, new FormData(form));
+    pending.delete(form);
+    if (!page) return;
+    wishes.clear();
+    form.closest(".message")?.remove();
+    update(page);
+  });
+}
+
+// Requests: one after the other; the rest when the page is left.
+
+function enqueue(send) {
+  last = last.then(send).catch(reportError);
+}
+
+function schedule(key, send, delay) {
+  clearTimeout(timers.get(key)?.id);
+  timers.set(key, { send, id: setTimeout(sendNow, delay, key) });
+}
+
+function sendNow(key) {
+  const { id, send } = timers.get(key);
+  clearTimeout(id);
+  timers.delete(key);
+  enqueue(send);
+}
+
+function sendAll() {
+  for (const key of timers.keys()) sendNow(key);
+}
+
+addEventListener("click", ({ target }) => target.closest("a, form:not([data-in-place])") && sendAll());
+addEventListener("pagehide", () => {
+  for (const { url, quantity, isSent } of wishes.values()) {
+    if (!isSent) fetchPage(url, { quantity });
+  }
+  for (const [form, state] of presses) {
+    if (state.sent) renewKey(form); // another request has the present key
+    if (state.fresh) fetchPage(form.action, [...new FormData(form), ["quantity", state.fresh]]);
+  }
+  wishes.clear();
+  presses.clear();
+  sendAll();
+});
+
+// Return the response's page; nothing after a failure.
+async function post(url, fields) {
+  try {
+    const response = await fetchPage(url, fields);
+    sessionStorage.removeItem("stale");
+    const page = await parsePage(response);
+    if (response.ok) otherTabs.postMessage("changed");
+    if (response.status < 500) return page;
+    update(page);
+  } catch {
+    showProblem(notices.dataset.unreachable);
+  }
+}
+
+function fetchPage(url, fields) {
+  const change = fields && { method: "POST", body: new URLSearchParams(fields), keepalive: true };
+  if (change) sessionStorage.setItem("stale", "true"); // for a page loaded before the response
+  const headers = { Accept: "text/html", Prefer: "return=representation" }; // no redirect (RFC 7240)
+  return fetch(url, { ...change, headers, signal: AbortSignal.timeout(REQUEST_TIMEOUT) });
+}
+
+async function parsePage(response) {
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!page.getElementById("content")) throw new Error("The response is not a page of the shop");
   return page;
 }
 
-// Take over what the server's page says: the badge, its messages, and on the cart page the cart.
-function show(page) {
+// Show the badge, messages and cart of a page.
+function update(page) {
   const badge = page.querySelector(".badge");
   if (badge) document.querySelector(".badge")?.replaceWith(badge);
-  const theirs = page.getElementById("content");
-  const messages = [...theirs.querySelectorAll(".message")];
-  for (const message of messages) message.remove();
-  if (messages.length) say(messages);
-  else if (theirs.dataset.page === "error") say([notice(theirs.querySelector("h1").textContent)]);
-  if (main.dataset.page === "cart" && theirs.dataset.page === "cart") replace(theirs);
+  const content = page.getElementById("content");
+  const messages = [...content.querySelectorAll(".message")];
+  if (messages.length) showNotices(messages);
+  else if (content.dataset.page === "error") showProblem(content.querySelector("h1").textContent);
+  document.dispatchEvent(new CustomEvent("cart", { detail: { page, wishes } }));
+  if (main.dataset.page === "cart" && content.dataset.page === "cart") renewCart(content);
 }
 
-// The focus stays where it is, and so does what somebody is typing.
-function replace(theirs) {
+// Keep the focus, or move it to the next line.
+function renewCart(content) {
   const active = document.activeElement;
-  const had = main.contains(active);
-  const typed = [...main.querySelectorAll("input[id]")].filter((input) => input.value !== input.defaultValue);
-  main.replaceChildren(...theirs.childNodes);
-  for (const before of typed) {
-    const now = document.getElementById(before.id);
-    if (now) now.value = before.value;
-  }
-  if (had) (document.getElementById(active.id || "-") ?? main.querySelector("h1")).focus();
+  const hadFocus = main.contains(active);
+  const index = [...main.querySelectorAll(".line")].indexOf(active.closest(".line"));
+  main.querySelector(".message.problem")?.remove();
+  isOutdated = false;
+  renewChildren(main, content);
+  if (isOutdated) refresh();
+  lastUpdate = performance.now();
+  if (!hadFocus || main.contains(active)) return;
+  const next = [...main.querySelectorAll(".line")].slice(0, index + 1).pop();
+  (next ?? main.querySelector("h1")).focus({ preventScroll: Boolean(next) });
 }
 
-function say(messages) {
-  for (const message of messages) message.removeAttribute("role"); // they stand in a live region already
-  const parts = [...messages];
-  const isGood = !messages.some((message) => message.matches(".problem"));
-  if (isGood && main.dataset.page !== "cart") {
-    const cart = document.createElement("a");
-    cart.href = "/cart";
-    cart.textContent = notices.dataset.cart;
-    parts.push(cart);
-  }
-  const close = document.createElement("button");
-  close.type = "button";
-  close.className = "close";
-  close.ariaLabel = notices.dataset.close;
-  close.textContent = "×";
+// Make an element equal to its model; focus, caret and scroll position stay.
+function renew(node, model) {
+  if (node.data !== model.data) node.data = model.data;
+  if (!node.attributes) return; // text
+  if (isUnchanged(model)) return void (isOutdated ||= node.dataset.state !== model.dataset.state);
+  const isEdited = node === document.activeElement && node.value !== node.defaultValue;
+  for (const { name } of [...node.attributes]) if (!model.hasAttribute(name)) node.removeAttribute(name);
+  for (const { name, value } of model.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  const isOwn = isEdited || wishes.has(node.dataset.product);
+  if (node.matches("input") && !isOwn && node.value !== model.value) node.value = model.value;
+  renewChildren(node, model);
+}
+
+// Match children by ID or place.
+function renewChildren(node, model) {
+  const models = getParts(model);
+  const ids = new Set(models.map((part) => part.id));
+  for (const part of getParts(node)) if (part.id && !ids.has(part.id)) part.remove();
+  const parts = getParts(node);
+  models.forEach((part, index) => {
+    const present = parts[index];
+    if (present?.nodeName === part.nodeName && present.id === part.id) renew(present, part);
+    else {
+      isOutdated ||= isUnchanged(part);
+      node.insertBefore(part, present ?? null);
+      parts.splice(index, 0, part);
+    }
+  });
+  for (const part of parts.slice(models.length)) part.remove();
+}
+
+// A line that the request did not change: the response has only its state.
+const isUnchanged = (model) => model.matches?.(".line:empty");
+
+function getParts(node) {
+  if (node.nodeName === "NOSCRIPT") return [];
+  return [...node.childNodes].filter((part) => (part.matches ? !part.matches(".message") : part.data.trim()));
+}
+
+function showProblem(text) {
+  showNotices([createElement("p", { className: "message problem", textContent: text })]);
+}
+
+function showNotices(messages) {
+  for (const message of messages) message.removeAttribute("role"); // `notices` is live
+  const hasProblem = messages.some((message) => message.matches(".problem"));
+  const link = createElement("a", { href: cartPage, textContent: notices.dataset.cart });
+  const close = createElement("button", { className: "close", ariaLabel: notices.dataset.close, textContent: "×" });
   close.addEventListener("click", () => notices.replaceChildren());
-  notices.replaceChildren(...parts, close);
+  notices.replaceChildren(...messages, ...(hasProblem || main.dataset.page === "cart" ? [] : [link]), close);
 }
 
-function notice(text) {
-  const message = document.createElement("p");
-  message.className = "message problem";
-  message.textContent = text;
-  return message;
+const createElement = (name, properties) => Object.assign(document.createElement(name), properties);
+
+function renewKey(form) {
+  form.elements.idempotency_key.value = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
 }
 
-// A form that was carried out is a new one: with a name of its own, and nothing typed into it.
-function renew(form) {
-  for (const input of form.elements) {
-    if (input.name === "once") input.value = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
-    else input.defaultValue = input.value;
-  }
+// Refresh at once, or when the tab becomes visible.
+function refresh() {
+  stale = document.hidden;
+  if (!stale) enqueue(() => fetchPage(cartPage).then(parsePage).then(update, () => (stale = true)));
 }
 
-async function refresh() {
-  stale = false;
-  try {
-    show(await pageOf(await ask("/cart")));
-  } catch {
-    stale = true; // tried again when somebody next looks at this page
-  }
-}
-
-function refreshSoon() {
-  stale = true;
-  if (!document.hidden) last = last.then(refresh);
-}
-
-others.addEventListener("message", refreshSoon);
-document.addEventListener("visibilitychange", () => {
-  if (stale && !document.hidden) last = last.then(refresh);
-});
+otherTabs.addEventListener("message", refresh);
+addEventListener("visibilitychange", () => stale && refresh());
 addEventListener("pageshow", (event) => {
-  if (!event.persisted) return; // a page out of the back-forward cache is as old as it was left
-  busy.clear();
-  for (const form of document.forms) renew(form);
-  refreshSoon();
+  if (event.persisted) {
+    pending.clear(); // from the back-forward cache
+    for (const form of document.forms) if (isAddition(form)) renewKey(form);
+  }
+  if (event.persisted || sessionStorage.getItem("stale")) refresh();
+  sessionStorage.removeItem("stale");
 });

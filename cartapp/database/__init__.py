@@ -1,0 +1,1 @@
+"""The SQL engine of the application, its schema and migrations."""

@@ -1,0 +1,1 @@
+"""Sessions in SQL databases, and the engine below them."""

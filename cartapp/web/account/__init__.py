@@ -1,0 +1,1 @@
+"""Registration, log-in, log-out, and a user's own account."""

@@ -1,0 +1,1 @@
+"""Translations and locale formats of money, numbers and times."""

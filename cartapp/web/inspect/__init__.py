@@ -1,0 +1,1 @@
+"""`/inspect`: the session of this browser, for developers."""

@@ -1,1 +1,0 @@
-"""Thin ASGI layers around the router, each for one duty; `create_app` puts them in order."""

@@ -1,0 +1,46 @@
+"""Gauges of the session store, refreshed by a request of `/metrics`."""
+
+import asyncio
+import logging
+from typing import Final
+
+from cartapp.session import SessionError
+from cartapp.session.stores import Estimable, Pooled, Store
+
+from .figures import Metrics
+
+logger: logging.Logger = logging.getLogger("cartapp.metrics")
+
+_EVERY: Final = 60.0  # seconds between estimates
+_SHARE: Final = 100  # the pause after an estimate, as a multiple of its duration
+_WAIT: Final = 0.2  # seconds that a response waits for an estimate
+
+
+class StoreGauges:
+    """Estimates the number of session records, at most once a minute, and reads the use of the pool."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._next_estimate = 0.0  # time of the event loop
+        self._task: asyncio.Task[None] | None = None
+
+    async def refresh(self) -> None:
+        """Update the gauges. A late estimate appears in the next response."""
+        if isinstance(self._store, Pooled):
+            self._metrics.set_connections(self._store.connections_in_use())
+        loop = asyncio.get_running_loop()
+        if isinstance(self._store, Estimable) and self._task is None and loop.time() >= self._next_estimate:
+            self._task = loop.create_task(self._estimate(self._store))
+            await asyncio.wait([self._task], timeout=_WAIT)
+
+    async def _estimate(self, store: Estimable) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            self._metrics.set_records(await store.estimate())
+        except SessionError as error:
+            logger.info("The number of session records is unknown: %s", error)
+        finally:
+            self._next_estimate = clock() + max(_EVERY, _SHARE * (clock() - began))
+            self._task = None

@@ -1,1 +1,0 @@
-"""Routes: each parses, calls and answers, and decides nothing."""

@@ -1,0 +1,1 @@
+"""Request models, response models and field types."""

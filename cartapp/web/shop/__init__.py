@@ -1,0 +1,1 @@
+"""The cart, preferences and pages of the shop."""

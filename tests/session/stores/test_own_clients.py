@@ -1,0 +1,121 @@
+"""Stores on a client of the application."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cartapp.session.record import new_id
+from cartapp.session.stores import Store, redis_store, sql_store
+from cartapp.session.testing import ManualClock
+from cartapp.session.testing.records import make_record
+from cartapp.session.testing.store_contract import (
+    ListableStoreContract,
+    PurgeableStoreContract,
+    StoreContract,
+    StoreFactory,
+)
+from tests.support.databases import DATABASES
+from tests.support.polling import STORE_TIMEOUT
+from tests.support.servers.redis import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+
+def make_client(server: RedisServer, kind: str) -> Redis:
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "RESP3": {"protocol": 3, "decode_responses": True},
+        "RESP2": {"protocol": 2, "decode_responses": True},
+        "timeouts": {"socket_timeout": 5, "health_check_interval": 1},
+    }
+    if kind == "blocking pool":
+        return Redis(connection_pool=BlockingConnectionPool.from_url(server.url, max_connections=1))
+    return Redis.from_url(server.url, **kinds[kind])
+
+
+class TestRedisClient(StoreContract, ListableStoreContract):
+    @pytest.fixture(params=["plain", "RESP3", "RESP2", "timeouts", "blocking pool"])
+    async def store_factory(
+        self, request: pytest.FixtureRequest, redis_server: RedisServer, clock: ManualClock
+    ) -> AsyncIterator[StoreFactory]:
+        client, prefix = make_client(redis_server, request.param), f"{new_id()}:"
+        yield lambda: redis_store(client, prefix=prefix, clock=clock)
+        assert await client.ping()  # the store has closed only its own connections
+        await client.aclose(close_connection_pool=True)
+
+
+async def test_keys_have_the_prefix(redis_server: RedisServer, clock: ManualClock) -> None:
+    async with Redis.from_url(redis_server.url) as client:
+        prefix = f"{new_id()}:"
+        store: Store = redis_store(client, prefix=prefix, clock=clock)
+        record = make_record(clock(), user_id="7")
+        await store.create(record)
+        keys = {key async for key in client.scan_iter(match=f"{prefix}*")}
+        assert keys == {f"{prefix}{record.key}".encode(), f"{prefix}logins:7".encode()}
+        await store.close()
+
+
+class TestSqlEngine(StoreContract, ListableStoreContract, PurgeableStoreContract):
+    @pytest.fixture(params=["postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+pymysql"])
+    def url(self, request: pytest.FixtureRequest) -> str:
+        engine = "mariadb" if request.param.startswith("mysql") else "postgresql"
+        return f"{request.param}://{DATABASES[engine](request).partition('://')[2]}"
+
+    @pytest.fixture
+    async def store_factory(self, url: str, clock: ManualClock) -> AsyncIterator[StoreFactory]:
+        if url.startswith(("postgresql+psycopg", "mysql+pymysql")):
+            blocking = create_engine(url, pool_pre_ping=True)
+            yield lambda: sql_store(blocking, clock=clock, timeout=STORE_TIMEOUT)
+            with blocking.connect() as connection:  # the store has not closed it
+                connection.execute(text("SELECT 1"))
+            blocking.dispose()
+        else:
+            asynchronous = create_async_engine(url)
+            yield lambda: sql_store(asynchronous, clock=clock, timeout=STORE_TIMEOUT)
+            async with asynchronous.connect() as shared:
+                await shared.execute(text("SELECT 1"))
+            await asynchronous.dispose()
+
+
+async def test_the_engine_is_shared_with_its_events(postgresql_url: str, clock: ManualClock) -> None:
+    opened: list[object] = []
+    engine = create_async_engine(postgresql_url, pool_size=1, max_overflow=0)
+    event.listen(engine.sync_engine, "connect", lambda *_: opened.append(1))
+    store = sql_store(engine, table="shared_engine", clock=clock, timeout=STORE_TIMEOUT)
+    record = make_record(clock())
+    assert await store.create(record) is not None
+    async with engine.connect() as connection:
+        query = text("SELECT count(*) FROM shared_engine WHERE skey = :key")
+        assert (await connection.execute(query, {"key": record.key})).scalar_one() == 1
+    await store.delete(record.key)
+    await store.close()
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TABLE shared_engine"))  # other tests list the tables
+    await engine.dispose()
+    assert opened == [1]
+
+
+@pytest.fixture
+def postgresql_url(request: pytest.FixtureRequest) -> str:
+    return f"postgresql+asyncpg://{DATABASES['postgresql'](request).partition('://')[2]}"
+
+
+@pytest.mark.parametrize("engine", [create_engine("sqlite://"), "postgresql://h/d", None])
+def test_other_engines_are_one_message(engine: Any) -> None:
+    with pytest.raises(TypeError, match=r"^sql_store: expected an engine for one of postgresql, "):
+        sql_store(engine)
+
+
+def test_bad_arguments_are_one_sentence() -> None:
+    with pytest.raises(TypeError, match=r"^redis_store: expected redis.asyncio.Redis, got .redis://h.;"):
+        redis_store("redis://h")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^redis_store: expected redis.asyncio.Redis, got <.*RedisCluster"):
+        redis_store(RedisCluster(host="127.0.0.1"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^redis_store: prefix: expected the beginning of every key, got"):
+        redis_store(Redis(), prefix="")
+    with pytest.raises(ValueError, match=r"^redis_store: timeout: expected seconds above 0"):
+        redis_store(Redis(), timeout=0)

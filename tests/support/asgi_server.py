@@ -1,0 +1,48 @@
+"""Serve an ASGI application with uvicorn in the test's process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class Server(uvicorn.Server):
+    """A server that sets an event once it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @property
+    def port(self) -> int:
+        """The port of the first listener."""
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def run_asgi(app: ASGIApp, protocol: type[asyncio.Protocol]) -> AsyncIterator[Server]:
+    """Serve the application with this protocol class; yield the server."""
+    # No logging configuration: it would affect other tests of this process.
+    server = Server(uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None))
+    task = asyncio.create_task(server.serve())
+    await server.listens.wait()
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def serve_asgi(app: ASGIApp, protocol: type[asyncio.Protocol]) -> AsyncIterator[int]:
+    """Serve the application with this protocol class; yield the port."""
+    async with run_asgi(app, protocol) as server:
+        yield server.port

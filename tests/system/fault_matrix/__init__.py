@@ -1,0 +1,1 @@
+"""Effects of server faults on the shop, for each backend."""
