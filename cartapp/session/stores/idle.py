@@ -3,7 +3,8 @@
 A timeout on one connection makes the others suspect: a load balancer or firewall that has dropped one has
 dropped the others too, silently. After an error of a replica all of them are outdated, since the server's
 name may point to a new primary. So the first failure closes the idle connections, and those in use as soon as
-they are idle. Connections opened after the failure stay.
+they are idle. Connections opened after the failure stay, until one of them writes: some were opened before
+the name pointed to the new primary, and would read from the former one.
 
 TCP keepalive detects a lost server, and keeps load balancers and firewalls from dropping connections.
 """
@@ -43,6 +44,7 @@ class IdleConnections(Generic[C]):
         self.generation: int = 0
         """Number of invalidations so far."""
         self._idle: list[C] = []
+        self._has_failed = False  # since the last confirmed write
 
     def take(self) -> C | None:
         """Return the last used connection, the least likely to be closed, or None."""
@@ -57,7 +59,17 @@ class IdleConnections(Generic[C]):
 
     def invalidate(self, generation: int) -> list[C]:
         """Invalidate a generation after a failure. Return its idle connections, to close."""
-        return self.clear() if generation == self.generation else []
+        if generation != self.generation:
+            return []
+        self._has_failed = True
+        return self.clear()
+
+    def confirm_write(self, generation: int) -> list[C]:
+        """Invalidate the first generation that writes after a failure. Return its idle connections, to close."""
+        if not self._has_failed or generation != self.generation:
+            return []
+        self._has_failed = False
+        return self.clear()
 
     def clear(self) -> list[C]:
         """Invalidate all connections. Return the idle ones, to close."""

@@ -167,6 +167,28 @@ async def test_b2_writes_follow_a_name_to_the_new_primary(binary: Path, server: 
                 server.execute("REPLICAOF", "NO", "ONE")
 
 
+@pytest.mark.promise(6, backend="redis")
+async def test_no_read_comes_from_the_former_primary_after_a_write(binary: Path, server: RedisServer) -> None:
+    """Though connections to it were opened after the last refusal. Each server has a version of the record."""
+    with running(binary) as new, running(binary) as former:
+        async with Proxy(former.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}") as store:
+            before = await create_record(store, make_record(now(), data=b"before"))
+            proxy.redirect(new.port)
+            async with opened(new.url) as other:
+                after = await create_record(other, replace(before, data=b"after"))
+            former.execute("REPLICAOF", "127.0.0.1", 1)
+            proxy.redirect(former.port)
+            with pytest.raises(StoreUnavailable, match="it is a read-only replica"):
+                await store.create(make_record(now()))
+            proxy.delay_answers(lambda: 0.3)
+            loads = [asyncio.create_task(store.load(before.key)) for _ in range(5 * 100)]
+            await poll_until(lambda: asyncio.to_thread(former.has, "connected_clients:6"))
+            proxy.redirect(new.port)
+            assert await store.create(make_record(now())) is not None
+            assert await asyncio.gather(*loads) == [before] * len(loads)
+            assert await asyncio.gather(*(store.load(before.key) for _ in range(MANY))) == [after] * MANY
+
+
 async def write_all(store: Store, records: list[Record]) -> None:
     """Change all records concurrently, by different operations."""
     operations = (

@@ -171,6 +171,41 @@ async def test_connections_to_a_read_only_server_are_given_up(running: SqlServer
         await store.close()
 
 
+_READ_ONLY_AFTER_A_WHILE = {
+    "postgresql": text("SELECT pg_sleep(0.3), current_setting('transaction_read_only')"),
+    "mariadb": text("SELECT SLEEP(0.3), @@tx_read_only"),
+}
+
+
+async def test_no_read_comes_from_the_former_primary_after_a_write(running: SqlServer, driver: str) -> None:
+    """Though connections to it were opened after the last refusal."""
+    async with pooled(running.url, driver) as first:  # creates the table
+        await first.ping()
+    question = _READ_ONLY_AFTER_A_WHILE[DRIVERS[driver][0]]
+    database = Database(with_driver(running.url, driver), pool_size=CONNECTIONS, timeout=DEADLINE)
+    store = SqlStore(database)
+
+    async def ask(connections: int) -> set[str]:
+        asking = (database.read(lambda each: each.execute(question).one()) for _ in range(connections))
+        return {str(row[1]) for row in await asyncio.gather(*asking)}
+
+    context = read_only(running)
+    await asyncio.to_thread(context.__enter__)
+    try:
+        try:
+            await refused(store)
+            assert await ask(CONNECTIONS - 1) <= {"on", "1"}
+        finally:
+            await asyncio.to_thread(context.__exit__, None, None, None)
+        asking = asyncio.create_task(ask(CONNECTIONS - 1))
+        await asyncio.sleep(0.1)  # all connections but one are in use
+        assert await store.create(make_record(now())) == 1
+        assert await asking <= {"on", "1"}
+        assert await ask(CONNECTIONS) <= {"off", "0"}
+    finally:
+        await store.close()
+
+
 async def refused(store: SqlStore) -> None:
     with pytest.raises(StoreUnavailable, match=r"read.only|READ ONLY"):
         await store.create(make_record(now()))

@@ -26,6 +26,10 @@ from .url import Address
 
 _KEPT_ALIVE: Final = {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
 
+_WRITES: Final = ("SET", "EVALSHA", "EVAL", "DEL")
+_DONE: Final = (b"OK", 1)
+"""Commands that change a record, and their responses after a change."""
+
 Node = ClusterNode | None
 """A node of a cluster; None for the node that has the command's key."""
 
@@ -134,13 +138,16 @@ class PoolClient:
             # redis-py packs in Python. (hiredis declares a tuple of one.)
             packed = [hiredis.pack_command(command.words) for command in commands]  # type: ignore[arg-type]
             await connection.send_packed_command(b"".join(packed))
-            for _ in commands:
+            for command in commands:
                 try:
                     answer = await connection.read_response(disable_decoding=True)
                 except ResponseError as refusal:
                     if is_no_primary(refusal):
                         await _disconnect(self._idle.invalidate(generation))
                     answer = refusal
+                else:
+                    if answer in _DONE and command.words[0] in _WRITES:
+                        await _disconnect(self._idle.confirm_write(generation))
                 on_response(answer)
         except BaseException:
             # Responses may still arrive, which the next user of the connection would take for its own.

@@ -47,6 +47,10 @@ class Pool(Protocol):
         """Replace all present connections before their next use."""
         ...
 
+    def confirm_write(self, connection: Connection) -> None:
+        """Note that a write succeeded on a connection."""
+        ...
+
     @property
     def in_use(self) -> int:
         """The number of connections that run an operation."""
@@ -132,6 +136,7 @@ class Database:
             if not self.dialect.autocommit:
                 progress.commits = True
                 connection.commit()
+            self._pool.confirm_write(connection)
             return rows
 
         return await self._retry(
@@ -156,6 +161,7 @@ class Database:
             with begin(connection):
                 result = operation(connection)
                 progress.commits = True
+            self._pool.confirm_write(connection)
             return result
 
         limit = self._bulk_limit if bulk else self._limit

@@ -7,7 +7,7 @@ from ...record import Clock, now
 from ..base import Store
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _ENGINES: Final = ("postgresql", "mysql", "mariadb", "mssql")
@@ -83,4 +83,7 @@ class _SharedPool:
         return 0 if count is None else int(count())
 
     def invalidate(self) -> None:
+        """Do nothing."""
+
+    def confirm_write(self, connection: "Connection") -> None:
         """Do nothing."""

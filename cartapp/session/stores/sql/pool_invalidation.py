@@ -4,7 +4,9 @@
   closed, so the check needs no round trip.
 - After a timeout every older connection is replaced on its next checkout: a load balancer or firewall that
   has dropped one idle connection has dropped the others too, silently.
-- The same after an error of a server that accepts no more writes: its name may point to a new primary.
+- The same after an error of a server that accepts no more writes: its name may point to a new primary. Once
+  it does, the first write on a new connection replaces the connections opened before that one. Without this
+  a client could read from the former primary after it has written to the new one.
 - TCP keepalive detects a lost peer, and keeps load balancers and firewalls from dropping connections.
 
 No API returns the sockets of asyncpg, asyncmy, aiomysql and PyMySQL: `_transport`, `_writer` and `_sock` are
@@ -18,7 +20,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DisconnectionError
 
 from ..idle import keep_alive
@@ -34,14 +36,26 @@ class PoolInvalidation:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._invalid_before = -inf  # time of the monotonic clock; older connections are replaced
+        self._failed_at: float | None = None  # time of the first failure since the last confirmed write
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "checkout", self._on_checkout)
 
     def invalidate(self) -> None:
         """Replace all present connections before their next use, at most once a second."""
         now = monotonic()
+        if self._failed_at is None:
+            self._failed_at = now
         if now - self._invalid_before > _REPLACE_EVERY:
             self._invalid_before = now
+
+    def confirm_write(self, connection: Connection) -> None:
+        """After a failure, replace the connections that were opened before this one, which has written."""
+        if self._failed_at is None:
+            return
+        connected: float = connection.info["connected"]
+        if connected > self._failed_at:
+            self._failed_at = None
+            self._invalid_before = max(self._invalid_before, connected)
 
     @property
     def in_use(self) -> int:
@@ -56,7 +70,7 @@ class PoolInvalidation:
     def _on_checkout(self, connection: Any, record: Any, _proxy: object) -> None:
         if record.info.pop("is_new", False):
             return
-        if record.info["connected"] <= self._invalid_before:
+        if record.info["connected"] < self._invalid_before:
             raise DisconnectionError("The connection is older than a failure of another one.")
         descriptor = socket_descriptor(connection)
         if descriptor is not None and _is_closed(descriptor):
