@@ -22,6 +22,8 @@ class Pair:
     replica: SqlServer
     demote: tuple[str, ...]
     """On the primary: reject further writes, on open connections too."""
+    writing: str
+    """Query for the number of transactions that began before the primary rejected writes, or may have."""
     position: tuple[str, str]
     """On the primary and on the replica: the position in the replication log."""
     promote: tuple[str, ...]
@@ -37,18 +39,27 @@ class Pair:
         proxy.redirect(make_url(self.replica.url).port or 0)
 
     async def _has_caught_up(self) -> bool:
-        """Return whether the primary is read-only and the replica has caught up.
-
-        PostgreSQL applies the new default to each connection when it next waits for a statement: on a busy
-        machine a transaction may commit after both positions were equal.
-        """
-        before = await self._positions()
-        await asyncio.sleep(0.5)
-        return before[0] == before[1] and before == await self._positions()
+        """Return whether the primary rejects all writes and the replica has caught up."""
+        if await asyncio.to_thread(administer, self.primary, self.writing):
+            return False
+        before, after = await self._positions()
+        return before == after
 
     async def _positions(self) -> list[object]:
         servers = zip((self.primary, self.replica), self.position, strict=True)
         return [await asyncio.to_thread(administer, *each) for each in servers]
+
+
+_POSTGRESQL_WRITING = """
+    SELECT CASE
+        WHEN current_setting('default_transaction_read_only') = 'on' AND now() > since THEN count(pid) ELSE 1
+    END
+    FROM (SELECT pg_conf_load_time() + interval '0.5s' AS since) AS loaded
+    LEFT JOIN pg_stat_activity ON backend_type = 'client backend' AND pid <> pg_backend_pid()
+        AND state <> 'idle' AND coalesce(xact_start < since, true)
+    GROUP BY since
+"""
+"""A connection takes the new default before its next statement. Half a second is enough for the signal."""
 
 
 @contextmanager
@@ -58,6 +69,7 @@ def postgresql_pair() -> Iterator[Pair]:
             primary,
             replica,
             demote=("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"),
+            writing=_POSTGRESQL_WRITING,
             position=("SELECT pg_current_wal_lsn()::text", "SELECT pg_last_wal_replay_lsn()::text"),
             promote=("SELECT pg_promote()",),
         )
@@ -77,7 +89,8 @@ def mariadb_pair() -> Iterator[Pair]:
         yield Pair(
             primary,
             replica,
-            demote=("SET GLOBAL read_only=1",),
+            demote=("SET GLOBAL read_only=1",),  # waits for commits in progress
+            writing="SELECT NOT @@GLOBAL.read_only",
             position=("SELECT @@gtid_binlog_pos", "SELECT @@gtid_slave_pos"),
             promote=("STOP SLAVE", "SET GLOBAL read_only=0"),
         )

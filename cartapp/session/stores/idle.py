@@ -65,7 +65,7 @@ class IdleConnections(Generic[C]):
         return self.clear()
 
     def confirm_write(self, generation: int) -> list[C]:
-        """Invalidate the first generation that writes after a failure. Return its idle connections, to close."""
+        """Invalidate the first generation that writes after a failure. Return its idle ones, to close."""
         if not self._has_failed or generation != self.generation:
             return []
         self._has_failed = False

@@ -169,7 +169,7 @@ async def test_b2_writes_follow_a_name_to_the_new_primary(binary: Path, server: 
 
 @pytest.mark.promise(6, backend="redis")
 async def test_no_read_comes_from_the_former_primary_after_a_write(binary: Path, server: RedisServer) -> None:
-    """Though connections to it were opened after the last refusal. Each server has a version of the record."""
+    """Though connections to it were opened after the last refusal. The servers differ in the record."""
     with running(binary) as new, running(binary) as former:
         async with Proxy(former.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}") as store:
             before = await create_record(store, make_record(now(), data=b"before"))

@@ -148,6 +148,22 @@ async def test_operations_before_the_first_response_wait_one_timeout_together(ru
     gc.collect()
 
 
+@pytest.mark.parametrize("running", ["firebird"], indirect=True)
+async def test_the_timeout_of_a_driver_during_connect_is_a_timeout(running: SqlServer) -> None:
+    """A blocking driver has a timer of its own, which may end before the caller's."""
+    url = make_url(running.url)
+    assert url.port is not None
+    async with Proxy(url.port) as proxy, asyncio.timeout(DEADLINE):
+        proxy.answers_for(0, hang=True)
+        there = url.set(port=proxy.port).render_as_string(hide_password=False)
+        database = Database(there, pool_size=1, timeout=1)
+        with pytest.raises(StoreTimeout):
+            await database.run(lambda connection: connection.scalar(select(literal(1))), unbounded=True)
+        proxy.heal()
+        await database.close()
+    gc.collect()
+
+
 async def test_a_store_is_closed_though_the_server_hangs(
     running: SqlServer, stored: Record, store: SqlStore
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event
@@ -331,9 +332,18 @@ class _ConnectErrors:
 
 
 def _connect(dialect: Dialect, driver: EngineDialect, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Connect. Raises the driver's errors, and TimeoutError for one that reports the end of its timeout.
+
+    That timer is as long as the caller's, and either may end first.
+    """
     dialect.before_connect()
+    started = monotonic()
     try:
         return driver.connect(*args, **options)
+    except driver.loaded_dbapi.Error as error:
+        if monotonic() - started < dialect.timeout:
+            raise
+        raise TimeoutError from error
     except (KeyError, OSError) as error:
         if (sentence := dialect.local_problem(error)) is None:
             raise

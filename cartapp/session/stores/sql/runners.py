@@ -134,6 +134,8 @@ class _Job:
             finally:
                 with self._lock:  # the connection may belong to another job from here on
                     self._connection = None
+                    if self._abandoned:  # the interrupt may have come after the last response
+                        connection.invalidate()
 
     def abandon(self, interrupt: Callable[[Any], None]) -> None:
         """Interrupt the operation, to free its thread: the caller was cancelled.
