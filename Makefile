@@ -67,10 +67,12 @@ test-quick: lint ## lint, and the quick part of the tests: under a minute, with 
 	$(QUICK_TESTS)
 
 # By file in a few processes, since many tests wait for a server; then the tests that a busy machine would disturb.
+# With TWICE=1 a failed test runs once more, with no other test at the same time; a second failure counts.
+OR_TWICE = $(if $(TWICE),|| $(PYTEST) --last-failed --last-failed-no-failures none)
 test: lint ## lint, and all tests except the soak tests; prints the ten slowest
 	$(PYTEST) -m "not soak and not alone" -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 \
-		--durations=10
-	$(PYTEST) -m "alone and not soak"
+		--durations=10 $(OR_TWICE)
+	$(PYTEST) -m "alone and not soak" $(OR_TWICE)
 
 soak: .venv/dev.stamp ## the soak tests (long)
 	$(PYTEST) -m soak -o timeout=0

@@ -229,7 +229,8 @@ async def test_the_largest_allowed_session(store: Store, clock: ManualClock, siz
 # -- many ---------------------------------------------------------------------------------------------------
 
 
-MANY = 5_000
+MANY = 10_000
+"""Sessions of a listing: ten pages of a SQL database. A page takes twice the memory of its summaries."""
 
 
 @pytest.fixture(params=[name for name in LISTABLE if name != "memcached"])

@@ -23,7 +23,6 @@ class Firebird(Dialect):
     driver = "firebird"
     # Deadlock, lock conflict, update conflict; concurrent change of the schema.
     transient_codes: ClassVar[frozenset[object]] = frozenset({335544336, 335544345, 335544451, 335544351})
-    # Transaction, database read-only.
     # Transaction, database read-only; no permission, since a connection keeps the rights of its login.
     reconnect_codes: ClassVar[frozenset[object]] = frozenset({335544361, 335544765, 335544352})
     encoding_query = "SELECT COALESCE(TRIM(rdb$character_set_name), 'NONE') FROM rdb$database"
