@@ -2,34 +2,26 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.requirements import require_program
-from tests.support.servers.process import Server, accepts, free_port
+from tests.support.servers import nginx
+from tests.support.servers.process import free_port
 from tests.support.shop_server import running_shop
 
 from .chromium import visitor
 
 pytestmark = pytest.mark.anyio
 
-NGINX = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-events {{ }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{
-    listen 127.0.0.1:{port};
-    location /shop/ {{
-      proxy_pass http://127.0.0.1:{upstream}/;
-      proxy_set_header Host $http_host;
-    }}
+HTTP = """
+server {{
+  listen 127.0.0.1:{port};
+  location /shop/ {{
+    proxy_pass http://127.0.0.1:{upstream}/;
+    proxy_set_header Host $http_host;
   }}
 }}
 """
@@ -38,12 +30,10 @@ http {{
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run the shop behind nginx; yield its URL, which ends with `/shop`."""
-    nginx = require_program("nginx", "apt-get install nginx-light")
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     with running_shop(folder, {}, "--root-path", "/shop", workers=1) as shop:
-        config: Path = folder / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, upstream=urlsplit(shop.url).port))
-        with Server([nginx, "-c", str(config)], folder=folder, ready=lambda: accepts(port)):
+        http = HTTP.format(port=port, upstream=urlsplit(shop.url).port)
+        with nginx.running(folder, port, http):
             yield f"http://127.0.0.1:{port}/shop"
 
 

@@ -4,35 +4,25 @@ import asyncio
 import re
 import sys
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
 from tests.support.environment import clean_environment
-from tests.support.requirements import require_program
+from tests.support.polling import poll_until
+from tests.support.servers import nginx
 from tests.support.servers.process import Server, accepts, free_port
 from tests.support.servers.redis import RedisServer
 from tests.support.shop_server import ROOT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
-NGINX = ROOT / "deploy" / "nginx"
+DEPLOY = ROOT / "deploy" / "nginx"
 DRAIN = 2
 """Seconds; longer than nginx keeps idle connections, here for one second."""
 CLIENTS = 8
-
-MAIN = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-events {{ }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  include {folder}/cart.conf; include {folder}/upstream.conf;
-}}
-"""
 
 
 def replica(folder: Path, port: int, redis: RedisServer) -> Server:
@@ -49,18 +39,16 @@ def replica(folder: Path, port: int, redis: RedisServer) -> Server:
     return Server(command, folder=folder, ready=lambda: accepts(port), env=env)
 
 
-def nginx_config(folder: Path, ports: list[int], port: int) -> Path:
-    """The files of deploy/nginx on the ports of a test, without the limits for one address."""
-    cart = (NGINX / "cart.conf").read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
+def proxied(folder: Path, ports: list[int], port: int) -> AbstractContextManager[None]:
+    """Run nginx with the files of deploy/nginx on the ports of a test, without the limits for one address."""
+    cart = (DEPLOY / "cart.conf").read_text().replace("listen 8080;", f"listen 127.0.0.1:{port};")
     (folder / "cart.conf").write_text(re.sub(r"^\s*limit_.*\n", "", cart, flags=re.MULTILINE))
-    upstream = (NGINX / "upstream.conf").read_text()
+    upstream = (DEPLOY / "upstream.conf").read_text()
     for number, replica in zip((7147, 7148, 7149), ports, strict=True):
         upstream = upstream.replace(f"127.0.0.1:{number} ", f"127.0.0.1:{replica} ")
     assert "keepalive_timeout 4s" in upstream
     (folder / "upstream.conf").write_text(upstream.replace("keepalive_timeout 4s", "keepalive_timeout 1s"))
-    main = folder / "nginx.conf"
-    main.write_text(MAIN.format(folder=folder))
-    return main
+    return nginx.running(folder, port, f"include {folder}/cart.conf; include {folder}/upstream.conf;")
 
 
 async def send_requests(url: str, statuses: Counter[int], stopped: asyncio.Event) -> None:
@@ -79,34 +67,34 @@ async def send_requests(url: str, statuses: Counter[int], stopped: asyncio.Event
             await asyncio.sleep(0.005)
 
 
-async def is_ready(port: int) -> httpx.Response:
+async def readiness(port: int) -> httpx.Response:
     async with httpx.AsyncClient(verify=False, trust_env=False) as client:
         return await client.get(f"http://127.0.0.1:{port}/readyz")
+
+
+async def is_draining(port: int) -> bool:
+    response = await readiness(port)
+    return (response.status_code, response.headers.get("Connection")) == (503, "close")
 
 
 async def restart(server: Server, port: int) -> None:
     """Stop a replica as `systemctl` and Kubernetes do, look at it while it drains, and start it again."""
     stopping = asyncio.create_task(asyncio.to_thread(server.stop))
-    await asyncio.sleep(DRAIN / 4)
-    draining = await is_ready(port)
-    assert (draining.status_code, draining.headers["Connection"]) == (503, "close")
+    await poll_until(lambda: is_draining(port))
     await stopping
     await asyncio.to_thread(server.start)
-    assert (await is_ready(port)).status_code == 200
+    assert (await readiness(port)).status_code == 200
 
 
 async def test_no_request_fails_while_each_replica_is_restarted(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    nginx = require_program("nginx", "apt-get install nginx-light")
     port, *ports = [free_port() for _ in range(4)]
-    config = nginx_config(tmp_path, ports, port)
     statuses: Counter[int] = Counter()
     stopped = asyncio.Event()
     with ExitStack() as stack:
         servers = [stack.enter_context(replica(tmp_path / str(each), each, redis_server)) for each in ports]
-        command = [nginx, "-c", str(config), "-e", str(tmp_path / "error.log")]
-        stack.enter_context(Server(command, folder=tmp_path, ready=lambda: accepts(port)))
+        stack.enter_context(proxied(tmp_path, ports, port))
         url = f"http://127.0.0.1:{port}"
         clients = [asyncio.create_task(send_requests(url, statuses, stopped)) for _ in range(CLIENTS)]
         for server, each in zip(servers, ports, strict=True):
