@@ -46,6 +46,7 @@ _Words = tuple[str | bytes | int, ...]
 
 _STEP: Final = 200  # keys of one page of a scan, and records in memory
 _HEADERS: Final = 200  # keys of one page of headers: half a millisecond of the server
+_NAMES: Final = 1000  # keys of one page if the prefix excludes nearly all: as long
 _TURNS: Final = 10  # of the event loop until a new task has sent its command
 _MAX_LIFETIME: Final = 400 * 86_400.0  # seconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
 
@@ -278,8 +279,9 @@ class RedisStore:
     async def _all_pages(self, prefix: str) -> AsyncIterator[Sequence[Summary]]:
         escaped = re.sub(rb"[*?[\\]", rb"\\\g<0>", self._prefix)
         pattern = escaped + prefix.encode() + b"?" * (KEY_LENGTH - len(prefix))
+        count = _NAMES if prefix else _HEADERS
         for node in await self._nodes():
-            page = self._read_page(0, pattern, node)
+            page = self._read_page(0, pattern, count, node)
             try:
                 while True:
                     answer = await page
@@ -292,15 +294,17 @@ class RedisStore:
                         yield await self._summaries(found)
                         break
                     # The server reads the next page while this one is decoded.
-                    page = self._read_page(cursor, pattern, node)
+                    page = self._read_page(cursor, pattern, count, node)
                     for _ in range(_TURNS):
                         await asyncio.sleep(0)
                     yield await self._summaries(found)
             finally:
                 page.cancel()
 
-    def _read_page(self, cursor: bytes | int, pattern: bytes, node: Node) -> "asyncio.Task[object]":
-        words = cursor, pattern, _HEADERS
+    def _read_page(
+        self, cursor: bytes | int, pattern: bytes, count: int, node: Node
+    ) -> "asyncio.Task[object]":
+        words = cursor, pattern, count
         return asyncio.create_task(self._evaluate(_HEADS, 0, *words, at=node))
 
     async def _plain_pages(self, node: Node, pattern: bytes) -> AsyncIterator[Sequence[Summary]]:
