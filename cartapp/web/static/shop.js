@@ -1,4 +1,4 @@
-// In-place updates of the cart. Without scripts, forms work by POST and redirect.
+// In-place updates of the cart; `cart.js` and `cards.js` show them. Without scripts, forms work by POST and redirect.
 
 // Milliseconds:
 const REQUEST_TIMEOUT = 20_000;
@@ -8,32 +8,30 @@ const DOUBLE_CLICK = 250; // between two clicks that count as one
 const SETTLING = 700; // in which a click may miss a line that moved
 
 const notices = document.getElementById("notices");
-const main = document.getElementById("content");
 const cartPage = document.querySelector(".to-cart").href;
 const otherTabs = new BroadcastChannel("cart");
 const pending = new Set(); // forms being submitted
 const wishes = new Map(); // product ID -> {url, quantity, isSent}, until confirmed
 const presses = new Map(); // form -> {fresh, sent}: of "Add to cart"; `sent` in a request
-const timers = new Map(); // product ID or form -> what to send, and when
+const scheduled = new Map(); // product ID or form -> function that sends its change
 let last = Promise.resolve(); // of the queue
 let lastClick = {}; // line, button, count, x, y, timeStamp
 let lastUpdate = -Infinity;
-let isOutdated; // another client changed the cart
 let stale = false;
 
 addEventListener("submit", (event) => {
   const { target: form, submitter } = event;
   if (form.method !== "post") return;
-  const isInPlace = "inPlace" in form.dataset;
+  const { inPlace, product } = form.dataset;
+  const isInPlace = inPlace !== undefined;
   if (isInPlace || pending.has(form)) event.preventDefault();
-  if (isInPlace && form.dataset.product) return changeQuantity(form.dataset.product, submitter);
+  if (product) return changeQuantity(product, submitter);
   if (isInPlace) return isAddition(form) ? addToCart(form) : submitOnce(form);
   pending.add(form);
   setTimeout(() => pending.delete(form), SUBMIT_TIMEOUT);
 });
 
-// The second click of a double click is meant for the line of the first. On "Add to cart" it does not count;
-// three fast clicks count as three.
+// A double click is meant for the line of its first click. "Add to cart" counts it once, three fast clicks as three.
 addEventListener("click", (event) => {
   const { target, clientX: x, clientY: y, timeStamp } = event;
   if (!event.detail) return; // a key
@@ -45,8 +43,8 @@ addEventListener("click", (event) => {
     event.stopImmediatePropagation();
     return event.preventDefault();
   }
-  const isRepeat = button === lastClick.button && timeStamp - lastClick.timeStamp < DOUBLE_CLICK;
-  const count = isRepeat ? lastClick.count + 1 : 1;
+  const isFast = button === lastClick.button && timeStamp - lastClick.timeStamp < DOUBLE_CLICK;
+  const count = isFast ? lastClick.count + 1 : 1;
   lastClick = { line, button, count, x, y, timeStamp };
   if (!isAddition(button?.form)) return;
   if (count === 2) event.preventDefault();
@@ -55,7 +53,7 @@ addEventListener("click", (event) => {
 
 addEventListener("keydown", (event) => {
   if (event.repeat && event.key === "Enter" && event.target.form?.matches("[data-in-place]")) event.preventDefault();
-  if (event.key === "Escape") notices.replaceChildren();
+  if (event.key === "Escape") showNotices([]);
 });
 
 // Quantities: shown at once, sent when the presses rest.
@@ -103,7 +101,7 @@ function markBusy(product) {
 
 // "Add to cart": presses during a request are sent together after it.
 
-const isAddition = (form) => Boolean(form?.dataset.card);
+const isAddition = (form) => form?.dataset.card;
 
 function addToCart(form) {
   const state = presses.get(form) ?? { fresh: 0, sent: 0 };
@@ -149,22 +147,23 @@ function enqueue(send) {
 }
 
 function schedule(key, send, delay) {
-  clearTimeout(timers.get(key)?.id);
-  timers.set(key, { send, id: setTimeout(sendNow, delay, key) });
+  scheduled.set(key, send); // instead of an earlier one
+  setTimeout(() => scheduled.get(key) === send && sendNow(key), delay);
 }
 
 function sendNow(key) {
-  const { id, send } = timers.get(key);
-  clearTimeout(id);
-  timers.delete(key);
-  enqueue(send);
+  enqueue(scheduled.get(key));
+  scheduled.delete(key);
 }
 
 function sendAll() {
-  for (const key of timers.keys()) sendNow(key);
+  for (const key of scheduled.keys()) sendNow(key);
 }
 
-addEventListener("click", ({ target }) => target.closest("a, form:not([data-in-place])") && sendAll());
+addEventListener("click", ({ target }) => {
+  if (target.closest("a, form:not([data-in-place])")) sendAll();
+  if (target.closest(".close")) showNotices([]);
+});
 addEventListener("pagehide", () => {
   for (const { url, quantity, isSent } of wishes.values()) {
     if (!isSent) fetchPage(url, { quantity });
@@ -175,7 +174,7 @@ addEventListener("pagehide", () => {
   }
   wishes.clear();
   presses.clear();
-  sendAll();
+  scheduled.clear();
 });
 
 // Return the response's page; nothing after a failure.
@@ -205,7 +204,7 @@ async function parsePage(response) {
   return page;
 }
 
-// Show the badge, messages and cart of a page.
+// Show the badge and messages of a page, and its cart.
 function update(page) {
   const badge = page.querySelector(".badge");
   if (badge) document.querySelector(".badge")?.replaceWith(badge);
@@ -213,81 +212,23 @@ function update(page) {
   const messages = [...content.querySelectorAll(".message")];
   if (messages.length) showNotices(messages);
   else if (content.dataset.page === "error") showProblem(content.querySelector("h1").textContent);
-  document.dispatchEvent(new CustomEvent("cart", { detail: { page, wishes } }));
-  if (main.dataset.page === "cart" && content.dataset.page === "cart") renewCart(content);
-}
-
-// Keep the focus, or move it to the next line.
-function renewCart(content) {
-  const active = document.activeElement;
-  const hadFocus = main.contains(active);
-  const index = [...main.querySelectorAll(".line")].indexOf(active.closest(".line"));
-  main.querySelector(".message.problem")?.remove();
-  isOutdated = false;
-  renewChildren(main, content);
-  if (isOutdated) refresh();
+  const detail = { page, wishes };
+  document.dispatchEvent(new CustomEvent("cart", { detail }));
   lastUpdate = performance.now();
-  if (!hadFocus || main.contains(active)) return;
-  const next = [...main.querySelectorAll(".line")].slice(0, index + 1).pop();
-  (next ?? main.querySelector("h1")).focus({ preventScroll: Boolean(next) });
-}
-
-// Make an element equal to its model; focus, caret and scroll position stay.
-function renew(node, model) {
-  if (node.data !== model.data) node.data = model.data;
-  if (!node.attributes) return; // text
-  if (isUnchanged(model)) return void (isOutdated ||= node.dataset.state !== model.dataset.state);
-  const isEdited = node === document.activeElement && node.value !== node.defaultValue;
-  for (const { name } of [...node.attributes]) if (!model.hasAttribute(name)) node.removeAttribute(name);
-  for (const { name, value } of model.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-  const isOwn = isEdited || wishes.has(node.dataset.product);
-  if (node.matches("input") && !isOwn && node.value !== model.value) node.value = model.value;
-  renewChildren(node, model);
-}
-
-// Match children by ID or place.
-function renewChildren(node, model) {
-  const models = getParts(model);
-  const ids = new Set(models.map((part) => part.id));
-  for (const part of getParts(node)) if (part.id && !ids.has(part.id)) part.remove();
-  const parts = getParts(node);
-  models.forEach((part, index) => {
-    const present = parts[index];
-    if (present?.nodeName === part.nodeName && present.id === part.id) renew(present, part);
-    else {
-      isOutdated ||= isUnchanged(part);
-      node.insertBefore(part, present ?? null);
-      parts.splice(index, 0, part);
-    }
-  });
-  for (const part of parts.slice(models.length)) part.remove();
-}
-
-// A line that the request did not change: the response has only its state.
-const isUnchanged = (model) => model.matches?.(".line:empty");
-
-function getParts(node) {
-  if (node.nodeName === "NOSCRIPT") return [];
-  return [...node.childNodes].filter((part) => (part.matches ? !part.matches(".message") : part.data.trim()));
+  if (detail.isOutdated) refresh();
 }
 
 function showProblem(text) {
-  showNotices([createElement("p", { className: "message problem", textContent: text })]);
+  showNotices([Object.assign(document.createElement("p"), { className: "message problem", textContent: text })]);
 }
 
 function showNotices(messages) {
   for (const message of messages) message.removeAttribute("role"); // `notices` is live
-  const hasProblem = messages.some((message) => message.matches(".problem"));
-  const link = createElement("a", { href: cartPage, textContent: notices.dataset.cart });
-  const close = createElement("button", { className: "close", ariaLabel: notices.dataset.close, textContent: "×" });
-  close.addEventListener("click", () => notices.replaceChildren());
-  notices.replaceChildren(...messages, ...(hasProblem || main.dataset.page === "cart" ? [] : [link]), close);
+  notices.firstElementChild.replaceChildren(...messages);
 }
 
-const createElement = (name, properties) => Object.assign(document.createElement(name), properties);
-
 function renewKey(form) {
-  form.elements.idempotency_key.value = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
+  form.elements.idempotency_key.value = crypto.getRandomValues(new Uint32Array(3)).join("-");
 }
 
 // Refresh at once, or when the tab becomes visible.
@@ -295,6 +236,11 @@ function refresh() {
   stale = document.hidden;
   if (!stale) enqueue(() => fetchPage(cartPage).then(parsePage).then(update, () => (stale = true)));
 }
+
+// Other tabs refresh after a log-in or log-out.
+const { user = "guest" } = document.body.dataset;
+if ((sessionStorage.getItem("user") ?? user) !== user) otherTabs.postMessage("changed");
+sessionStorage.setItem("user", user);
 
 otherTabs.addEventListener("message", refresh);
 addEventListener("visibilitychange", () => stale && refresh());
