@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from threading import Event, Thread
 
 import pytest
 from msgspec.structs import replace
@@ -171,37 +172,78 @@ async def test_connections_to_a_read_only_server_are_given_up(running: SqlServer
         await store.close()
 
 
-_READ_ONLY_AFTER_A_WHILE = {
-    "postgresql": text("SELECT pg_sleep(0.3), current_setting('transaction_read_only')"),
-    "mariadb": text("SELECT SLEEP(0.3), @@tx_read_only"),
+_READ_ONLY_AFTER_THE_LOCK = {
+    "postgresql": text("SELECT pg_advisory_xact_lock_shared(1), current_setting('transaction_read_only')"),
+    "mariadb": text("SELECT GET_LOCK('asked', 60), @@tx_read_only, RELEASE_LOCK('asked')"),
 }
+_LOCK = {"postgresql": "SELECT pg_advisory_lock(1)", "mariadb": "SELECT GET_LOCK('asked', 60)"}
+_WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+    "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE state = 'User lock'",
+}
+
+
+@contextmanager
+def holding(server: SqlServer, lock: str) -> Iterator[None]:
+    """Hold a lock on a connection of another event loop, which the wait blocks."""
+    is_held, release = Event(), Event()
+
+    def hold(connection: Connection) -> None:
+        connection.exec_driver_sql(lock)
+        is_held.set()
+        release.wait(DEADLINE)
+
+    async def run() -> None:
+        database = Database(server.url, timeout=2 * DEADLINE)
+        await database.read(hold)
+        await database.close()
+
+    holder = Thread(target=asyncio.run, args=(run(),))
+    holder.start()
+    try:
+        assert is_held.wait(DEADLINE)
+        yield
+    finally:
+        release.set()
+        holder.join()
 
 
 async def test_no_read_comes_from_the_former_primary_after_a_write(running: SqlServer, driver: str) -> None:
     """Though connections to it were opened after the last refusal."""
     async with pooled(running.url, driver) as first:  # creates the table
         await first.ping()
-    question = _READ_ONLY_AFTER_A_WHILE[DRIVERS[driver][0]]
+    engine = DRIVERS[driver][0]
     database = Database(with_driver(running.url, driver), pool_size=CONNECTIONS, timeout=DEADLINE)
     store = SqlStore(database)
 
-    async def ask(connections: int) -> set[str]:
-        asking = (database.read(lambda each: each.execute(question).one()) for _ in range(connections))
-        return {str(row[1]) for row in await asyncio.gather(*asking)}
+    async def ask() -> str:
+        row = await database.read(lambda each: each.execute(_READ_ONLY_AFTER_THE_LOCK[engine]).one())
+        return str(row[1])
+
+    async def all_but_one_wait() -> bool:
+        return await asyncio.to_thread(administer, running, _WAITING[engine]) == CONNECTIONS - 1
+
+    @asynccontextmanager
+    async def asking() -> AsyncIterator[None]:
+        """Ask on all connections but one at once; each of them is still the former primary's."""
+        with holding(running, _LOCK[engine]):
+            answers = [asyncio.create_task(ask()) for _ in range(CONNECTIONS - 1)]
+            await poll_until(all_but_one_wait)
+            yield
+        assert set(await asyncio.gather(*answers)) <= {"on", "1"}
 
     context = read_only(running)
     await asyncio.to_thread(context.__enter__)
     try:
         try:
             await refused(store)
-            assert await ask(CONNECTIONS - 1) <= {"on", "1"}
+            async with asking():
+                pass
         finally:
             await asyncio.to_thread(context.__exit__, None, None, None)
-        asking = asyncio.create_task(ask(CONNECTIONS - 1))
-        await asyncio.sleep(0.1)  # all connections but one are in use
-        assert await store.create(make_record(now())) == 1
-        assert await asking <= {"on", "1"}
-        assert await ask(CONNECTIONS) <= {"off", "0"}
+        async with asking():
+            assert await store.create(make_record(now())) == 1
+        assert set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))) <= {"off", "0"}
     finally:
         await store.close()
 

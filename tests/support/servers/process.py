@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import secrets
 import shutil
 import signal
 import socket
@@ -10,7 +9,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -27,10 +28,27 @@ class ServerFailed(Exception):
 PORTS = range(10_000, 32_768)
 
 
+def ports_of_process(worker: int, workers: int) -> Iterator[int]:
+    """Return the ports of one of several test processes, in random order.
+
+    No other process takes the port of a stopped server, or one that its server has not bound yet. Within the
+    process a port returns only after all others.
+    """
+    ports = list(PORTS[worker::workers])
+    SystemRandom().shuffle(ports)  # another run may use the machine at the same time
+    return cycle(ports)
+
+
+_ports = ports_of_process(
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
+
+
 def free_port() -> int:
-    """Return a free TCP port of the loopback address, at random because tests run in parallel."""
+    """Return a free TCP port of the loopback address."""
     while True:
-        port = secrets.choice(PORTS)
+        port = next(_ports)
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
