@@ -15,6 +15,7 @@ from tests.support.commands import CartCommand
 from tests.support.environment import isolate
 
 pytest_plugins = [
+    "tests.support.garbage",
     "tests.support.order",
     "tests.support.promise_table",
     "tests.session.explorer.summary",

@@ -22,8 +22,8 @@ class Drain:
 
     During that time `/readyz` responds with 503, other requests are served, and each response carries
     `Connection: close`: a kept connection could otherwise be closed at the moment of its next request. At the
-    end, connections in the backlog are served too. A second SIGTERM, such as that of the parent process, is
-    ignored; SIGINT stops at once.
+    end, connections in the backlog are served too. SIGTERM during the start is delayed as well. A second
+    SIGTERM, such as that of the parent process, is ignored; SIGINT stops at once.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -57,9 +57,11 @@ class Drain:
 
         async def drain(number: int) -> None:
             await asyncio.sleep(self._seconds)
-            if isinstance(server, uvicorn.Server):
-                await close_listeners(server)
-            stop(number, None)
+            try:
+                if isinstance(server, uvicorn.Server):
+                    await close_listeners(server)
+            finally:  # also where the process has no further file descriptor
+                stop(number, None)
 
         def start(number: int) -> None:
             self._stopping = loop.create_task(drain(number))
@@ -72,6 +74,10 @@ class Drain:
             loop.call_soon_threadsafe(start, number)
 
         signal.signal(signal.SIGTERM, begin)
+        if isinstance(server, uvicorn.Server) and server._captured_signals == [signal.SIGTERM]:
+            # It arrived during the start. Connections may wait on a socket that only this process listens on.
+            server.should_exit = False
+            begin(signal.SIGTERM, None)
 
 
 async def _not_ready(scope: Scope, receive: Receive, send: Send) -> None:

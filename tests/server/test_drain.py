@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +16,13 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from cartapp.server.backlog import close_listeners
+from cartapp.server.drain import Drain
 from cartapp.server.limits import Limits
 from cartapp.server.protocol import LimitedProtocol
 from tests.conftest import ON_BOTH_LOOPS
 from tests.support.asgi_server import run_asgi
 from tests.support.environment import clean_environment
-from tests.support.polling import wait_for
+from tests.support.polling import DEADLINE, wait_for
 from tests.support.servers.process import Server, accepts, free_port
 from tests.support.shop_server import ROOT
 
@@ -112,6 +114,28 @@ def send_until_refused(port: int) -> Counter[str]:
             outcomes["served"] += connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.fixture
+def sigterm_ignored() -> Iterator[None]:
+    """uvicorn raises the signal again at the end."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@ON_BOTH_LOOPS
+@pytest.mark.anyio
+@pytest.mark.usefixtures("sigterm_ignored")
+async def test_a_signal_during_the_start_is_followed_by_a_drain() -> None:
+    def create_app() -> Drain:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Drain(respond, DEADLINE)
+
+    async with run_asgi(create_app, LimitedProtocol, factory=True, lifespan="auto") as server:
+        response = await asyncio.to_thread(lambda: read_response(connect(server.port, REQUEST)))
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in response.lower()
+
+
 def serve(folder: Path, port: int, *arguments: str) -> Server:
     env = clean_environment(CART_LOG_LEVEL="WARNING")
     command = [sys.executable, str(ROOT / "cli.py"), "serve", "--port", str(port), *arguments]
@@ -125,6 +149,7 @@ def test_every_accepted_connection_is_served_until_the_end(tmp_path: Path, worke
         serve(tmp_path, port, "--drain", "1", "--workers", workers) as server,
         ThreadPoolExecutor(8) as pool,
     ):
+        wait_for(lambda: is_served(port))  # another worker may still be starting
         results = [pool.submit(send_until_refused, port) for _ in range(8)]
         server.stop()
         for result in results:

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,10 +29,17 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def run_asgi(app: ASGIApp, protocol: type[asyncio.Protocol]) -> AsyncIterator[Server]:
-    """Serve the application with this protocol class; yield the server."""
+async def run_asgi(
+    app: ASGIApp | Callable[[], ASGIApp],
+    protocol: type[asyncio.Protocol],
+    *,
+    lifespan: Literal["auto", "off"] = "off",
+    factory: bool = False,
+) -> AsyncIterator[Server]:
+    """Serve the application, or that of a factory, with this protocol class; yield the server."""
     # No logging configuration: it would affect other tests of this process.
-    server = Server(uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None))
+    config = uvicorn.Config(app, port=0, http=protocol, lifespan=lifespan, factory=factory, log_config=None)
+    server = Server(config)
     task = asyncio.create_task(server.serve())
     await server.listens.wait()
     try:

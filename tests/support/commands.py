@@ -63,9 +63,8 @@ def start_cart(*args: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    with kill_on_exit(running):
+    with running, kill_on_exit(running):  # the former closes its output, also after a failure
         yield running
-    running.communicate()
 
 
 def run_cart(*args: str, **variables: str) -> Result:
