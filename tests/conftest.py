@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterable
 from functools import wraps
@@ -28,6 +29,12 @@ pytest_plugins = [
     "tests.support.servers.redis",
     "tests.support.servers.valkey",
 ]
+
+
+def pytest_configure() -> None:
+    """Accept SIGINT, so that processes of tests do: a shell ignores it for commands in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:

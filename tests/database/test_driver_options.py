@@ -11,6 +11,7 @@ from cartapp.database.shop import ShopDatabase
 from cartapp.session.errors import SessionError, UnusableURL
 from cartapp.session.stores.sql.engine import Database
 from tests.support.databases import DATABASES, with_schema
+from tests.support.polling import STORE_TIMEOUT
 
 PSYCOPG = ("row_factory", "cursor_factory", "context", "autocommit", "prepare_threshold", "client_encoding")
 
@@ -53,7 +54,7 @@ def test_option_that_changes_types_is_rejected(option: str, request: pytest.Fixt
 async def _ping(url: str) -> Exception | None:
     """Return what a query with all types raises."""
     try:
-        database = ShopDatabase(Database(url, timeout=2))
+        database = ShopDatabase(Database(url, timeout=STORE_TIMEOUT))
     except SessionError as error:
         return error
     try:

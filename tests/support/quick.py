@@ -41,6 +41,7 @@ LEFT_OUT = (
     "test_fault_matrix.py",
     "test_file_crash.py",
     "test_forwarded.py::test_a_server_on_all_addresses_trusts_ipv4_in_ipv6",
+    "test_garbage.py",
     "test_http.py::test_on_a_server",
     "test_idle_connections.py",
     "test_inspect.py::test_on_a_real_server",

@@ -147,7 +147,7 @@ async def test_circuit_breaker(
         raise StoreTimeout("The store hangs.")
 
     monkeypatch.setattr(circuit_breaker, "_PAUSE", 0.0)
-    async with shop(metrics=True, session_timeout=0.05) as client:
+    async with shop(metrics=True) as client:
         await client.post("/api/cart/add", json=KEYBOARD)
         assert (await get_metrics(client))("cart_session_store_breaker_open") == 0
         with monkeypatch.context() as hanging:

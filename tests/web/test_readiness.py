@@ -262,7 +262,7 @@ async def test_b5_full_disk(full_disk: Path, backend: str) -> None:
 
 async def test_b5_redis_full_or_replica_or_hanging() -> None:
     with running(redis_binary()) as server:
-        async with shop(session_backend="redis", session_url=server.url, session_timeout=1) as client:
+        async with shop(session_backend="redis", session_url=server.url, session_timeout=3) as client:
             for fault, repair, words in (
                 (("CONFIG", "SET", "maxmemory", 1), ("CONFIG", "SET", "maxmemory", 0), "out of memory"),
                 (("REPLICAOF", "127.0.0.1", 1), ("REPLICAOF", "NO", "ONE"), "read-only replica"),

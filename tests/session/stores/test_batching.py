@@ -199,11 +199,9 @@ async def test_batch_times_out_and_frees_its_connection(echo: Echo) -> None:
 async def test_a_queued_command_has_the_timeout_from_its_submission(echo: Echo) -> None:
     batcher = make_batcher(echo, max_batch=1, max_in_flight=1, timeout=0.2)
     echo.gate.clear()
-    start = asyncio.get_running_loop().time()
     responses = await asyncio.gather(*submit_all(batcher, *"abcdefghij"))
     assert [type(response) for response in responses] == [TimeoutError] * 10
-    assert asyncio.get_running_loop().time() - start < 10 * 0.2
-    assert echo.batches == [["a"]]
+    assert echo.batches == [["a"]]  # the others expired with it: none took its place
 
 
 async def test_a_batch_without_callers_is_cancelled_after_the_timeout(echo: Echo) -> None:

@@ -95,10 +95,14 @@ def in_database(server: SqlServer, setting: str, value: str) -> Iterator[None]:
 # -- closed by the server -----------------------------------------------------------------------------------
 
 
+IDLE_SECONDS = 3
+"""Until the server closes an idle connection; all connections of the pool are opened and used before."""
+
+
 def closing_idle(server: SqlServer) -> AbstractContextManager[None]:
     if "postgresql" in server.url:
-        return in_database(server, "idle_session_timeout", "'100ms'")
-    return global_variables(server, wait_timeout=1)
+        return in_database(server, "idle_session_timeout", f"'{IDLE_SECONDS}s'")
+    return global_variables(server, wait_timeout=IDLE_SECONDS)
 
 
 def connections(server: SqlServer) -> object:

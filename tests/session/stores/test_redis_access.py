@@ -9,6 +9,7 @@ from cartapp.session import StoreUnavailable, open_store
 from cartapp.session.admin import round_trip
 from cartapp.session.record import key_from_id, new_id, now
 from cartapp.session.stores.redis.store import RedisStore
+from tests.support.polling import STORE_TIMEOUT
 from tests.support.servers.certificate import write_certificate
 from tests.support.servers.process import free_port
 from tests.support.servers.redis import PASSWORD, RedisServer, RedisServers, login, redis_binary, running
@@ -72,7 +73,7 @@ async def test_health_check_needs_every_right_that_requests_need(server: RedisSe
         server.execute("ACL", "SETUSER", "checked", "-@all", "+eval", *allowed)
         store = open_store(url)
         try:
-            await round_trip(store, timeout=2)
+            await round_trip(store, timeout=STORE_TIMEOUT)
             outcomes[denied] = "ready"
         except StoreUnavailable:
             outcomes[denied] = "not ready"
