@@ -174,6 +174,17 @@ async def test_error_is_linked_to_its_field(
     assert error not in in_german.text
 
 
+async def test_summary_has_the_errors_in_the_order_of_the_form(client: httpx.AsyncClient) -> None:
+    page = await client.post("/register", data={"name": "", "email": "alice", "password": "password"})
+    assert re.findall(r'<li><a href="#(\w+)">', page.text) == ["name", "email", "password"]
+    page = await client.post(
+        "/preferences", data={"items_per_page": "0", "theme": "red", "language": "no tag"}
+    )
+    linked = re.findall(r'<li><a href="#(\w+)">', page.text)
+    assert linked == ["language", "theme", "items_per_page"]
+    assert all(f' id="{name}"' in page.text for name in linked)
+
+
 async def test_fields_have_labels_and_ids_are_unique(client: httpx.AsyncClient) -> None:
     await client.post("/register", json=ALICE)
     for product in ("1", "2"):
