@@ -1,9 +1,11 @@
 """Stores on a client of the application."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -59,12 +61,13 @@ async def test_keys_have_the_prefix(redis_server: RedisServer, clock: ManualCloc
         await store.close()
 
 
-class TestSqlEngine(StoreContract, ListableStoreContract, PurgeableStoreContract):
-    @pytest.fixture(params=["postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+pymysql"])
-    def url(self, request: pytest.FixtureRequest) -> str:
-        engine = "mariadb" if request.param.startswith("mysql") else "postgresql"
-        return f"{request.param}://{DATABASES[engine](request).partition('://')[2]}"
+@pytest.fixture(params=["postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+pymysql"])
+def url(request: pytest.FixtureRequest) -> str:
+    engine = "mariadb" if request.param.startswith("mysql") else "postgresql"
+    return f"{request.param}://{DATABASES[engine](request).partition('://')[2]}"
 
+
+class TestSqlEngine(StoreContract, ListableStoreContract, PurgeableStoreContract):
     @pytest.fixture
     async def store_factory(self, url: str, clock: ManualClock) -> AsyncIterator[StoreFactory]:
         if url.startswith(("postgresql+psycopg", "mysql+pymysql")):
@@ -97,6 +100,38 @@ async def test_the_engine_is_shared_with_its_events(postgresql_url: str, clock: 
         await connection.execute(text("DROP TABLE shared_engine"))  # other tests list the tables
     await engine.dispose()
     assert opened == [1]
+
+
+READ_ONLY = {
+    "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+async def test_b2_connections_to_a_former_primary_are_replaced(url: str, clock: ManualClock) -> None:
+    """A ping before use succeeds on them. Those opened later can write: the name has moved."""
+    is_blocking = url.startswith(("postgresql+psycopg", "mysql+pymysql"))
+    create = create_engine if is_blocking else create_async_engine
+    engine: Any = create(url, pool_pre_ping=True)
+    has_moved = False
+
+    async def close_connections() -> None:
+        await asyncio.to_thread(engine.dispose) if is_blocking else await engine.dispose()
+
+    def connect(connection: Any, _: object) -> None:
+        if not has_moved:
+            connection.cursor().execute(READ_ONLY[url.partition("+")[0]])
+            connection.commit()
+
+    store, record = sql_store(engine, clock=clock, timeout=STORE_TIMEOUT), make_record(clock())
+    assert await store.create(record) == 1
+    await close_connections()
+    event.listen(getattr(engine, "sync_engine", engine), "connect", connect)
+    await asyncio.gather(*(store.load(record.key) for _ in range(5)))
+    has_moved = True
+    assert await store.save(replace(record, data=b"{}"), expected=1) == 2
+    await store.close()
+    await close_connections()
 
 
 @pytest.fixture

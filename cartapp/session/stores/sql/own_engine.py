@@ -7,8 +7,10 @@ from ...record import Clock, now
 from ..base import Store
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from .dialects import Dialect
 
 _ENGINES: Final = ("postgresql", "mysql", "mariadb", "mssql")
 
@@ -28,8 +30,9 @@ def sql_store(
     The engine serves PostgreSQL, MySQL, MariaDB or SQL Server; the others need a URL, since the store
     configures their connections. With a synchronous engine the store runs in up to `pool_size` threads.
     Closing the store leaves the engine open. Without `pool_pre_ping` the first request after an outage may
-    fail. For the other arguments see `open_store`. Raises TypeError for what is no such engine, and
-    `InvalidStoreURL` for the name of a table.
+    fail. After an error of a server that accepts no more writes the store invalidates the pool, as SQLAlchemy
+    does after a lost connection. For the other arguments see `open_store`. Raises TypeError for what is no
+    such engine, and `InvalidStoreURL` for the name of a table.
     """
     from .engine import Database
     from .store import SqlStore
@@ -39,12 +42,18 @@ def sql_store(
             f"sql_store: expected an engine for one of {', '.join(_ENGINES)}, got {engine!r}; "
             "see open_store for URLs."
         )
+    # Shares the pool; the store begins its transactions itself.
+    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     database = Database(
         engine.url.render_as_string(hide_password=False),
         pool_size=pool_size,
         timeout=to_seconds("sql_store: timeout", timeout),
-        create_runner=lambda dialect, size: (_create_runner(engine, dialect, size), _SharedPool(engine.pool)),
+        create_runner=lambda dialect, size: (
+            _create_runner(autocommit, dialect, size),
+            _SharedPool(engine.pool),
+        ),
     )
+    _invalidate_former_primaries(autocommit, database.dialect)
     return SqlStore(database, clock=clock, table=table)
 
 
@@ -52,7 +61,22 @@ def _is_engine(value: Any) -> TypeGuard["Engine | AsyncEngine"]:
     return getattr(getattr(value, "dialect", None), "name", None) in _ENGINES and hasattr(value, "connect")
 
 
-def _create_runner(engine: Any, dialect: Any, size: int) -> Any:
+def _invalidate_former_primaries(engine: Any, dialect: "Dialect") -> None:
+    """Treat an error that needs another connection as a lost one, in the statements of the store only."""
+    from sqlalchemy import event
+    from sqlalchemy.exc import DBAPIError
+
+    own = getattr(engine, "sync_engine", engine)
+
+    def on_error(context: "ExceptionContext") -> None:
+        error = context.sqlalchemy_exception
+        if context.engine is own and isinstance(error, DBAPIError) and dialect.needs_reconnect(error):
+            context.is_disconnect = True
+
+    event.listen(own, "handle_error", on_error)
+
+
+def _create_runner(engine: Any, dialect: "Dialect", size: int) -> Any:
     from .runners import AsyncRunner, ThreadRunner
 
     class SharedAsyncRunner(AsyncRunner):
@@ -63,15 +87,13 @@ def _create_runner(engine: Any, dialect: Any, size: int) -> Any:
         def _close_connections(self) -> None:
             pass  # the application disposes of its engine
 
-    # Shares the pool; the store begins its transactions itself.
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
     if engine.dialect.is_async:
-        return SharedAsyncRunner(autocommit, dialect)
-    return SharedThreadRunner(autocommit, dialect, size)
+        return SharedAsyncRunner(engine, dialect)
+    return SharedThreadRunner(engine, dialect, size)
 
 
 class _SharedPool:
-    """The pool of the application, which decides itself which connections to replace."""
+    """The pool of the application. Its own settings decide which connections to replace."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
