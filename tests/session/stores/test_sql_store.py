@@ -85,6 +85,29 @@ async def test_a_dropped_table_is_created_again(
     await again.close()
 
 
+async def test_a_row_that_a_constraint_refuses_is_an_outage_and_no_taken_key(url: str) -> None:
+    """An administrator has added it; SQLite cannot add one to a table."""
+    database = Database(url, timeout=STORE_TIMEOUT)
+    if database.dialect.embedded:
+        pytest.skip("SQLite adds no constraint to a table")
+    store = SqlStore(database, table="restricted")
+    record = make_record(now(), data=b"{}")
+    assert await store.create(record) == 1
+    await database.close()  # Firebird does not change a table that a connection has used
+    await database.run(
+        lambda connection: connection.exec_driver_sql("ALTER TABLE restricted ADD CHECK (size < 10)")
+    )
+    large = replace(record, key=make_record(0).key, data=b'{"large": true}')
+    with pytest.raises(StoreUnavailable):
+        await store.create(large)
+    with pytest.raises(StoreUnavailable):
+        await store.save(replace(large, key=record.key), expected=1)
+    assert await store.create(record) is None
+    await database.close()
+    await database.run(lambda connection: connection.exec_driver_sql("DROP TABLE restricted"))
+    await database.close()
+
+
 # -- names --------------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,10 @@ class SqlStore:
         row = {"skey": record.key, **_row(record, version=1)}
         try:
             await self._write(self._sql.insert, row, record)
-        except IntegrityError:
-            return None
+        except IntegrityError as error:
+            if await self._has_row(record.key):
+                return None
+            raise self._refused() from error
         return 1
 
     async def load(self, key: str) -> Record | None:
@@ -74,12 +76,11 @@ class SqlStore:
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired record counts as missing. Raises `UnsupportedValue` like `create`."""
         version = int(expected) + 1
-        seen = self._seen(record.key, expected)
-        return (
-            version
-            if await self._write(self._sql.update, {**_row(record, version), **seen}, record)
-            else None
-        )
+        values = {**_row(record, version), **self._seen(record.key, expected)}
+        try:
+            return version if await self._write(self._sql.update, values, record) else None
+        except IntegrityError as error:
+            raise self._refused() from error
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
         """See `Store.touch`; an expired record counts as missing."""
@@ -182,7 +183,7 @@ class SqlStore:
         update = partial(_update_all, self._sql.update, rows)
         try:
             await self._on_table(self._database.run, update, bulk=True)
-        except (_Changed, StatementTooLarge):
+        except (_Changed, IntegrityError, StatementTooLarge):
             return [await self.save(record, expected=record.version) for record in records]
         return [int(record.version) + 1 for record in records]
 
@@ -235,6 +236,16 @@ class SqlStore:
         except StatementTooLarge as error:
             room = (error.limit - error.size) // LITERAL_EXPANSION + len(record.data)
             raise RecordTooLarge(len(record.data), max(room, 0)) from error
+
+    async def _has_row(self, key: str) -> bool:
+        """Return whether there is a row of this key, even an expired one."""
+        seen = {"seen_key": key, "at": 0}
+        return bool(await self._on_table(self._database.fetch, self._sql.load, seen, direct=True))
+
+    def _refused(self) -> StoreUnavailable:
+        """Return the error for a constraint that an administrator has added. It names no values."""
+        location, table = self._database.dialect.location, self._sql.table.name
+        return StoreUnavailable(f"{location} refuses a session: a constraint of {table} does not allow it.")
 
     async def _execute(self, statement: Executable, values: Values) -> int:
         return await self._on_table(self._database.execute, statement, values, direct=True)
