@@ -174,6 +174,24 @@ async def test_no_server_of_several_is_running(record: Record, kind: str) -> Non
     await store.close()
 
 
+@pytest.mark.parametrize("path", ["redis+sentinel://{}/shop", "redis+cluster://{}"])
+async def test_a_timeout_of_all_sentinels_or_nodes_is_a_timeout(record: Record, path: str) -> None:
+    """It opens the circuit breaker."""
+    release = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = open_store(path.format(f"127.0.0.1:{port}"), timeout=TIMEOUT)
+        with pytest.raises(StoreTimeout):
+            await store.load(record.key)
+        await store.close()
+        release.set()
+
+
 async def test_no_such_host(record: Record) -> None:
     store = open_store("redis://no-such-host.invalid", timeout=20)
     with pytest.raises(StoreUnavailable, match=r"cannot be used: .+ (name|resolution|service)"):

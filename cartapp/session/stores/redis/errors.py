@@ -35,6 +35,19 @@ def is_no_primary(error: object) -> bool:
     return isinstance(error, _NO_PRIMARY) or _READ_ONLY in str(error)
 
 
+def is_timeout(error: Exception, *, is_cluster: bool) -> bool:
+    """Whether no server responded in time.
+
+    A single node of a cluster does not count, since the others may respond. redis-py names the errors of the
+    sentinels in its message only.
+    """
+    if isinstance(error, MasterNotFoundError):
+        return driver.TimeoutError.__name__ in str(error)
+    if isinstance(error, driver.RedisClusterException):  # no node that is known responded
+        return isinstance(error.__cause__, driver.TimeoutError)
+    return isinstance(error, TimeoutError) or (not is_cluster and isinstance(error, driver.TimeoutError))
+
+
 def reason_of(error: Exception) -> str:
     """Return why a command failed, as the end of a sentence."""
     for kind, reason in _REASONS:

@@ -37,7 +37,7 @@ from ..queries import Query
 from ..timeouts import SharedTimeout
 from . import listing
 from .client import Client, Command, Node, create_client
-from .errors import is_no_primary, reason_of
+from .errors import is_no_primary, is_timeout, reason_of
 from .url import Address
 
 logger: logging.Logger = logging.getLogger("cartapp.session")
@@ -487,7 +487,9 @@ class RedisStore:
         store = f"The {self.name} store at {self._address}"
         if isinstance(error, TimeoutError):
             return StoreTimeout(f"{store} did not respond within {self._timeout:g} seconds.")
-        return StoreUnavailable(f"{store} cannot be used: {reason_of(error)}.")
+        late = is_timeout(error, is_cluster=self._address.kind == "cluster")
+        kind = StoreTimeout if late else StoreUnavailable
+        return kind(f"{store} cannot be used: {reason_of(error)}.")
 
 
 def _summary(key: str, head: bytes | None, length: int) -> Summary | None:
