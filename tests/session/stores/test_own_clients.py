@@ -1,15 +1,20 @@
 """Stores on a client of the application."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from sqlalchemy import create_engine, event, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from cartapp.session.errors import StoreUnavailable
 from cartapp.session.record import new_id
 from cartapp.session.stores import Store, redis_store, sql_store
 from cartapp.session.testing import ManualClock
@@ -22,6 +27,7 @@ from cartapp.session.testing.store_contract import (
 )
 from tests.support.databases import DATABASES
 from tests.support.polling import STORE_TIMEOUT
+from tests.support.servers.process import free_port
 from tests.support.servers.redis import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +64,23 @@ async def test_keys_have_the_prefix(redis_server: RedisServer, clock: ManualCloc
         await store.create(record)
         keys = {key async for key in client.scan_iter(match=f"{prefix}*")}
         assert keys == {f"{prefix}{record.key}".encode(), f"{prefix}logins:7".encode()}
+        await store.close()
+
+
+async def test_an_unreachable_server_of_a_client_is_named_at_once(tmp_path: Path) -> None:
+    """redis-py's default retries would last longer than the timeout."""
+    port, path = free_port(), tmp_path / "redis.sock"
+    sentinel_kwargs = {"retry": Retry(NoBackoff(), 0)}
+    sentinel = Sentinel([("127.0.0.1", port)], sentinel_kwargs=sentinel_kwargs)  # type: ignore[no-untyped-call]
+    for client, address in (
+        (Redis(port=port), f"localhost:{port}"),
+        (Redis(unix_socket_path=str(path)), str(path)),
+        (sentinel.master_for("shop"), f"127.0.0.1:{port}/shop"),
+    ):
+        store: Store = redis_store(client)
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.ping()
+        assert str(raised.value).startswith(f"The redis store at {address} cannot be used: ")
         await store.close()
 
 
@@ -102,6 +125,27 @@ async def test_the_engine_is_shared_with_its_events(postgresql_url: str, clock: 
     assert opened == [1]
 
 
+def make_engine(url: str) -> tuple[Any, Callable[[], Awaitable[None]]]:
+    """Return an engine of the application, and a function that closes its connections."""
+    is_blocking = url.startswith(("postgresql+psycopg", "mysql+pymysql"))
+    create = create_engine if is_blocking else create_async_engine
+    engine: Any = create(url, pool_pre_ping=True)
+
+    async def close_connections() -> None:
+        await asyncio.to_thread(engine.dispose) if is_blocking else await engine.dispose()
+
+    return engine, close_connections
+
+
+async def run_query(engine: Any, query: Any, values: dict[str, Any]) -> object:
+    """Return the value that a query of the application finds."""
+    if isinstance(engine, AsyncEngine):
+        async with engine.connect() as connection:
+            return (await connection.execute(query, values)).scalar_one()
+    with engine.connect() as blocking:
+        return blocking.execute(query, values).scalar_one()
+
+
 READ_ONLY = {
     "postgresql": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -110,13 +154,8 @@ READ_ONLY = {
 
 async def test_b2_connections_to_a_former_primary_are_replaced(url: str, clock: ManualClock) -> None:
     """A ping before use succeeds on them. Those opened later can write: the name has moved."""
-    is_blocking = url.startswith(("postgresql+psycopg", "mysql+pymysql"))
-    create = create_engine if is_blocking else create_async_engine
-    engine: Any = create(url, pool_pre_ping=True)
+    engine, close_connections = make_engine(url)
     has_moved = False
-
-    async def close_connections() -> None:
-        await asyncio.to_thread(engine.dispose) if is_blocking else await engine.dispose()
 
     def connect(connection: Any, _: object) -> None:
         if not has_moved:
@@ -130,6 +169,26 @@ async def test_b2_connections_to_a_former_primary_are_replaced(url: str, clock: 
     await asyncio.gather(*(store.load(record.key) for _ in range(5)))
     has_moved = True
     assert await store.save(replace(record, data=b"{}"), expected=1) == 2
+    await store.close()
+    await close_connections()
+
+
+@pytest.mark.parametrize("url", ["mysql+asyncmy", "mysql+pymysql"], indirect=True)
+async def test_h2_no_sql_mode_of_the_application_changes_a_statement(url: str, clock: ManualClock) -> None:
+    """And no statement of the application is changed."""
+    engine, close_connections = make_engine(url)
+    event.listen(
+        getattr(engine, "sync_engine", engine),
+        "connect",
+        lambda connection, _: connection.cursor().execute("SET SESSION sql_mode='NO_BACKSLASH_ESCAPES'"),
+    )
+    store = sql_store(engine, clock=clock, timeout=STORE_TIMEOUT)
+    for data in (b"O'Reilly", rb"a\b", rb"\', 1), ('", b'say "cart"', bytes(range(256))):
+        record = make_record(clock(), user_id=data[:100].decode("latin-1"), data=data)
+        assert await store.create(record) == 1
+        assert await store.load(record.key) == replace(record, version=1)
+    query, values = text("SELECT CAST(:at AS DATETIME)"), {"at": datetime(2030, 1, 2)}
+    assert await run_query(engine, query, values) == values["at"]
     await store.close()
     await close_connections()
 

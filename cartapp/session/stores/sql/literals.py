@@ -28,20 +28,30 @@ class StatementTooLarge(Exception):
 def inline_literals(engine: Engine, limit: Callable[[], float]) -> None:
     """Write all parameters as literals, unless the driver sends them separately.
 
-    `limit` returns the maximum size of a statement in bytes.
+    Engines that share the pool and the dialect of this one, but have other options, are not affected. `limit`
+    returns the maximum size of a statement in bytes.
     """
 
-    def execute(cursor: Any, statement: str, parameters: Parameters, _context: object) -> bool:
+    def execute(cursor: Any, statement: str, parameters: Parameters, context: Any) -> bool:
         """Execute a statement instead of SQLAlchemy, and return True to say so."""
+        if context.engine is not engine:
+            return False
         written = _written(statement, parameters)
         if len(written) > limit():
             raise StatementTooLarge(len(written), int(limit()))
         cursor.execute(written)
         return True
 
+    def execute_many(cursor: Any, statement: str, rows: Sequence[Parameters], context: Any) -> bool:
+        if context.engine is not engine:
+            return False
+        for parameters in rows:
+            cursor.execute(_written(statement, parameters))
+        return True
+
     if engine.dialect.paramstyle in ("format", "pyformat"):
         event.listen(engine, "do_execute", execute)
-        event.listen(engine, "do_executemany", _execute_many)
+        event.listen(engine, "do_executemany", execute_many)
 
 
 def literal(value: object) -> str:
@@ -56,12 +66,6 @@ def literal(value: object) -> str:
         case bytes():
             return f"X'{value.hex()}'"
     raise TypeError(f"A parameter of a statement cannot be a {type(value).__name__}.")
-
-
-def _execute_many(cursor: Any, statement: str, rows: Sequence[Parameters], _context: object) -> bool:
-    for parameters in rows:
-        cursor.execute(_written(statement, parameters))
-    return True
 
 
 def _written(statement: str, parameters: Parameters) -> str:

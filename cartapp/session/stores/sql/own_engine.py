@@ -1,5 +1,6 @@
 """A store on an engine that the application has made."""
 
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from ...durations import Duration, to_seconds
@@ -43,7 +44,7 @@ def sql_store(
             "see open_store for URLs."
         )
     # Shares the pool; the store begins its transactions itself.
-    autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+    autocommit: Any = engine.execution_options(isolation_level="AUTOCOMMIT")
     database = Database(
         engine.url.render_as_string(hide_password=False),
         pool_size=pool_size,
@@ -53,7 +54,7 @@ def sql_store(
             _SharedPool(engine.pool),
         ),
     )
-    _invalidate_former_primaries(autocommit, database.dialect)
+    _configure(getattr(autocommit, "sync_engine", autocommit), database.dialect)
     return SqlStore(database, clock=clock, table=table)
 
 
@@ -61,19 +62,24 @@ def _is_engine(value: Any) -> TypeGuard["Engine | AsyncEngine"]:
     return getattr(getattr(value, "dialect", None), "name", None) in _ENGINES and hasattr(value, "connect")
 
 
-def _invalidate_former_primaries(engine: Any, dialect: "Dialect") -> None:
-    """Treat an error that needs another connection as a lost one, in the statements of the store only."""
+def _configure(engine: "Engine", dialect: "Dialect") -> None:
+    """Configure the statements of the store, and no others of the application.
+
+    An error that needs another connection counts as a lost one.
+    """
     from sqlalchemy import event
     from sqlalchemy.exc import DBAPIError
 
-    own = getattr(engine, "sync_engine", engine)
+    from .literals import inline_literals
 
     def on_error(context: "ExceptionContext") -> None:
         error = context.sqlalchemy_exception
-        if context.engine is own and isinstance(error, DBAPIError) and dialect.needs_reconnect(error):
+        if context.engine is engine and isinstance(error, DBAPIError) and dialect.needs_reconnect(error):
             context.is_disconnect = True
 
-    event.listen(own, "handle_error", on_error)
+    event.listen(engine, "handle_error", on_error)
+    if engine.dialect.name in ("mysql", "mariadb"):
+        inline_literals(engine, lambda: inf)
 
 
 def _create_runner(engine: Any, dialect: "Dialect", size: int) -> Any:
