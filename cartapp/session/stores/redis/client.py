@@ -158,12 +158,21 @@ class PoolClient:
 
     async def _checkout(self) -> AbstractConnection:
         """Take an idle connection, reconnected if the server has closed it, or open one."""
-        connection = self._idle.take() or self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = self._idle.take() or self._open()
         try:
             await self._pool.ensure_connection(connection)
         except BaseException:
             await _disconnect([connection])
             raise
+        return connection
+
+    def _open(self) -> AbstractConnection:
+        """Return a new connection, without the retries of a client of the application.
+
+        They may last longer than the timeout, so that a refused connection would look like a hanging server.
+        """
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        connection.retry = Retry(NoBackoff(), 0)
         return connection
 
     async def nodes(self) -> Sequence[Node]:

@@ -1,6 +1,6 @@
 """A store on the connection settings of a client that the application has made."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...durations import Duration, to_seconds
 from ...errors import MissingDriver
@@ -9,6 +9,8 @@ from ..base import PREFIX, Store
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from .url import Address
 
 
 def redis_store(
@@ -34,7 +36,6 @@ def redis_store(
         raise MissingDriver("The redis backend needs a driver: pip install 'redis[hiredis]'") from error
     from .client import PoolClient
     from .store import RedisStore
-    from .url import PORT, Address
 
     if not isinstance(client, Redis):
         raise TypeError(
@@ -43,13 +44,23 @@ def redis_store(
     if not prefix:
         raise ValueError("redis_store: prefix: expected the beginning of every key, got ''.")
     pool = client.connection_pool
-    settings = pool.connection_kwargs
-    hosts = ((str(settings.get("host", "localhost")), int(settings.get("port", PORT))),)
     return RedisStore(
-        Address("redis", "", hosts, prefix=prefix),
+        _address(pool, prefix),
         clock=clock,
         timeout=to_seconds("redis_store: timeout", timeout),
         pool_size=pool_size,
         max_age=None if max_age is None else to_seconds("redis_store: max_age", max_age),
         connect=lambda: PoolClient(pool),
     )
+
+
+def _address(pool: Any, prefix: str) -> "Address":
+    """Return the address of a pool's server or sentinels, as error messages show it."""
+    from .url import PORT, Address
+
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
+    pools = [sentinel.connection_pool for sentinel in sentinels] or [pool]
+    settings = [each.connection_kwargs for each in pools]
+    hosts = tuple((str(each.get("host", "localhost")), int(each.get("port", PORT))) for each in settings)
+    path = str(pool.connection_kwargs.get("path", ""))
+    return Address("redis", "", hosts, path, getattr(pool, "service_name", ""), prefix=prefix)
