@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import typer
+
 if TYPE_CHECKING:
     from cartapp.accounts import User, UserAdministration
     from cartapp.database.shop import ShopDatabase
@@ -69,6 +71,7 @@ def find_user(user: str) -> "User | None":
     from cartapp.accounts import NoSuchUser
     from cartapp.settings import SettingsError
 
+    _check_text(user)
     try:
         found = with_users(lambda users: users.find(user))
     except SettingsError:
@@ -82,7 +85,16 @@ def find_user(user: str) -> "User | None":
 
 def user_id(user: str | None) -> str | None:
     """Return the ID of a user given by e-mail address or ID; an ID is not looked up."""
-    if user is None or "@" not in user:
+    if user is None:
+        return None
+    _check_text(user)
+    if "@" not in user:
         return user
     found = find_user(user)
     return user if found is None else found.id
+
+
+def _check_text(user: str) -> None:
+    """Raise `BadParameter` for an argument that is not UTF-8, which no store can look up."""
+    if any("\ud800" <= character <= "\udfff" for character in user):
+        raise typer.BadParameter("The user must be UTF-8 text.")

@@ -150,6 +150,23 @@ def test_users_add_rejects_invalid_input(
 
 
 @on_every_engine
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("users", "add", EMAIL, "--name", "Zo\udceb", "--password-stdin"),
+        ("sessions", "list", "--user", "\udcff"),
+        ("sessions", "purge", "--user", "\udcff@example.com", "--yes"),
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_refused(
+    cart: CartCommand, given: Given, arguments: list[str]
+) -> None:
+    given(PASSWORD.encode())
+    refused = cart(*arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert "Invalid value" in refused.err
+
+
 def test_users_add_rejects_a_taken_address(cart: CartCommand, given: Given) -> None:
     add(cart, given)
     again = add(cart, given, EMAIL.upper())

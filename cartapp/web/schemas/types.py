@@ -138,11 +138,14 @@ def one_of(template: str, words: tuple[str, ...]) -> BeforeValidator:
 
 
 def parse_person_name(value: object) -> str:
-    """Parse a name and strip it. Raises `ValueError`, also for control characters."""
+    """Parse a name and strip it. Raises `ValueError`, also for control characters and surrogates.
+
+    A terminal that does not send UTF-8 gives surrogates, which no database can store.
+    """
     if not isinstance(value, str) or len(value) > MAX_NAME or not value.strip():
         raise ValueError
     name = value.strip()
-    if any(unicodedata.category(character) == "Cc" for character in name):
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise ValueError
     return name
 
