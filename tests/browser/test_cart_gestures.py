@@ -163,6 +163,22 @@ async def test_typing_during_a_response(file_shop: Shop, visit: OpenVisitor) -> 
     await expect_stored(page, Item_1=12, Item_2=2)
 
 
+async def test_typing_during_a_refresh(file_shop: Shop, visit: OpenVisitor) -> None:
+    """A change in another tab renews every line, except the text of the focused field."""
+    page = await (await visit(file_shop)).tab()
+    await fill_cart(page, 2)
+    await field(page, "Item 1").focus()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("4")
+    await page.request.put("/api/cart/1002", data={"quantity": 5})
+    await page.evaluate("() => new BroadcastChannel('cart').postMessage('changed')")
+    await expect(field(page, "Item 2")).to_have_value("5")
+    await page.keyboard.type("2")
+    await expect(field(page, "Item 1")).to_have_value("42")
+    await page.keyboard.press("Enter")
+    await expect_stored(page, Item_1=42, Item_2=5)
+
+
 async def test_removal_keeps_the_scroll_position(file_shop: Shop, visit: OpenVisitor) -> None:
     page = await (await visit(file_shop)).tab()
     await fill_cart(page, 200)
