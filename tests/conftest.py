@@ -32,7 +32,11 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Accept SIGINT, so that processes of tests do: a shell ignores it for commands in the background."""
+    """Accept SIGINT, so that processes of tests do: a shell ignores it for commands in the background.
+
+    Collect no garbage while the tests are collected, which takes a tenth of that time.
+    """
+    gc.disable()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -48,6 +52,7 @@ def pytest_collection_finish() -> None:
     """Exempt the test items from garbage collection: they stay until the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -35,7 +35,7 @@ def ports_of_process(worker: int, workers: int) -> Iterator[int]:
     process a port returns only after all others.
     """
     ports = list(PORTS[worker::workers])
-    SystemRandom().shuffle(ports)  # another run may use the machine at the same time
+    Random().shuffle(ports)  # another run may use the machine at the same time
     return cycle(ports)
 
 
