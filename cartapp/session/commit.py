@@ -6,6 +6,7 @@ commit in this process wrote may be older than the loaded one.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -65,7 +66,15 @@ class Records:
     async def is_current(self, record: Record) -> bool:
         """Return whether the application accepts the record's user and epoch; always for guests."""
         is_current = self.policy.is_current
-        return is_current is None or record.user_id is None or await is_current(record.user_id, record.epoch)
+        if is_current is None or record.user_id is None:
+            return True
+        answer: object = is_current(record.user_id, record.epoch)
+        if not isawaitable(answer):
+            raise TypeError(
+                "SessionPolicy.is_current: expected an async function (user_id, epoch), "
+                f"got {is_current!r}, which returned {answer!r}."
+            )
+        return bool(await answer)
 
     async def insert(self, session_id: str, draft: Record) -> tuple[str, Record]:
         """Create a record with this session ID, or with a new one if its key is taken."""

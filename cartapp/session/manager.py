@@ -12,7 +12,7 @@ from .hooks import Hooks
 from .locks import SessionLocks
 from .policy import IsCurrent, SessionPolicy
 from .record import Clock, now
-from .stores.base import Store
+from .stores.base import Store, check_store
 from .stores.registry import open_store
 from .stores.wrappers.circuit_breaker import CircuitBreakerStore
 from .stores.wrappers.encryption import EncryptedStore
@@ -129,12 +129,7 @@ class SessionManager:
             return open_store(
                 store, clock=self.clock, timeout=self.policy.timeout, max_age=self.policy.max_age
             )
-        if isinstance(store, type) or not all(
-            hasattr(store, name) for name in ("create", "load", "save", "touch", "delete", "name")
-        ):
-            raise TypeError(
-                f"SessionManager: expected a store or a URL such as redis://localhost, got {store!r}."
-            )
+        check_store("SessionManager", store, "a store or a URL such as redis://localhost")
         return store
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -361,6 +362,22 @@ async def test_a_user_that_is_not_current_is_logged_out_at_the_next_request(cloc
     assert late.cookie() is None
     epochs["7"] = 1  # the record was deleted, not only hidden
     assert (await layer.load(cookie))[0].is_new
+
+
+async def test_a_synchronous_is_current_raises_one_clear_sentence(clock: ManualClock) -> None:
+    def is_current(user: str, epoch: int) -> bool:
+        return True
+
+    checked: Any = is_current
+    layer = SessionLayer(MemoryStore(clock=clock), clock, SessionPolicy(is_current=checked))
+    session, request_session = await layer.load()
+    session.log_in("7", epoch=1)
+    await session.save()
+    expected = (
+        r"^SessionPolicy\.is_current: expected an async function \(user_id, epoch\), got .* returned True\.$"
+    )
+    with pytest.raises(TypeError, match=expected):
+        await layer.load(request_session.cookie())
 
 
 # -- economy and bounds -----------------------------------------------------------------------------------

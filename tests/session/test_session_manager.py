@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx2 as httpx
 import pytest
@@ -30,6 +30,10 @@ from cartapp.session import (
 from cartapp.session.admin import SessionInspector
 from cartapp.session.errors import StoreTimeout
 from cartapp.session.stores.memory import MemoryStore
+from cartapp.session.stores.wrappers.circuit_breaker import CircuitBreakerStore
+from cartapp.session.stores.wrappers.encryption import EncryptedStore
+from cartapp.session.stores.wrappers.instrumentation import InstrumentedStore
+from cartapp.session.testing import FaultyStore
 from tests.conftest import ManualClock
 from tests.support.starlette_app import CountingStore
 
@@ -252,6 +256,34 @@ def test_bad_cookie_options_raise_one_clear_sentence(options: dict[str, Any], se
     with pytest.raises((TypeError, ValueError), match=r"^CookieOptions") as caught:
         CookieOptions(**options)
     assert str(caught.value).startswith(sentence)
+
+
+WRAPPERS: dict[str, Callable[[Any], object]] = {
+    "FaultyStore": FaultyStore,
+    "CircuitBreakerStore": CircuitBreakerStore,
+    "EncryptedStore": lambda store: EncryptedStore(store, KeyRing(new_secret())),
+    "InstrumentedStore": lambda store: InstrumentedStore(store, print),
+}
+
+
+@pytest.mark.parametrize(
+    ("store", "given"),
+    [("redis://:password@host", "a string"), (None, "None"), (MemoryStore, repr(MemoryStore))],
+    ids=["URL", "None", "class"],
+)
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_accept_only_a_store(name: str, store: object, given: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        WRAPPERS[name](store)
+    assert str(caught.value) == f"{name}: expected a store such as open_store(url), got {given}."
+
+
+def test_wrappers_check_their_other_arguments() -> None:
+    store, text = open_store("memory://"), cast("Any", "s3cret")
+    with pytest.raises(TypeError, match=r"^EncryptedStore: keys: expected KeyRing\(secret\), got str\.$"):
+        EncryptedStore(store, text)
+    with pytest.raises(TypeError, match=r"^InstrumentedStore: on_call: expected a function \(call\), got"):
+        InstrumentedStore(store, text)
 
 
 def test_durations_are_seconds_or_timedeltas() -> None:

@@ -19,6 +19,8 @@ from ..record import Record, RecordOrSummary, Summary, Version
 PREFIX: Final = "cart:session:"
 """Default prefix of the keys on a shared server; the store's URL can set another one."""
 
+_ATTRIBUTES: Final = ("create", "load", "save", "touch", "delete", "name")
+
 
 class Store(Protocol):
     """The operations that the session manager needs."""
@@ -64,6 +66,13 @@ class Store(Protocol):
     async def close(self) -> None:
         """Close connections and threads. The store cannot be used afterwards."""
         ...
+
+
+def check_store(owner: str, store: object, expectation: str = "a store such as open_store(url)") -> None:
+    """Raise TypeError, in the name of `owner`, unless `store` has the operations of a store."""
+    if isinstance(store, type) or not all(hasattr(store, name) for name in _ATTRIBUTES):
+        given = "a string" if isinstance(store, str) else repr(store)  # a URL may contain a password
+        raise TypeError(f"{owner}: expected {expectation}, got {given}.")
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from ..errors import StoreUnavailable
 from ..record import Record, RecordOrSummary, Version
-from ..stores.base import Store
+from ..stores.base import Store, check_store
 from ..stores.queries import pass_on_abilities
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ class FaultyStore:
     """
 
     def __init__(self, store: Store) -> None:
+        check_store("FaultyStore", store)
         self.name: str = store.name
         self._store = store
         self._faults: dict[str, _Fault] = {}

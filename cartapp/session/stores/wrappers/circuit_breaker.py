@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from ...errors import StoreTimeout, StoreUnavailable
 from ...record import Record, RecordOrSummary, Version
-from ..base import Store
+from ..base import Store, check_store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class CircuitBreakerStore:
     """
 
     def __init__(self, store: Store, *, on_change: Callable[[bool], None] | None = None) -> None:
+        check_store("CircuitBreakerStore", store)
         self.store = store
         self.name: str = store.name
         self._on_change = on_change

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ...crypto import KeyRing
 from ...record import Record, RecordOrSummary, Version
-from ..base import Store
+from ..base import Store, check_store
 from ..queries import pass_on_abilities
 
 
@@ -24,6 +24,9 @@ class EncryptedStore:
     """
 
     def __init__(self, store: Store, keys: KeyRing) -> None:
+        check_store("EncryptedStore", store)
+        if not isinstance(keys, KeyRing):  # the message must not show a secret
+            raise TypeError(f"EncryptedStore: keys: expected KeyRing(secret), got {type(keys).__name__}.")
         self.name: str = store.name
         self._store, self._keys = store, keys
         pass_on_abilities(store, self)

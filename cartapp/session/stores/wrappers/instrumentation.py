@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ...errors import StoreTimeout, StoreUnavailable, UnreadableRecord
 from ...record import Record, RecordOrSummary, Version
-from ..base import Purgeable, Store
+from ..base import Purgeable, Store, check_store
 from ..queries import pass_on_abilities
 
 T = TypeVar("T")
@@ -40,6 +40,9 @@ class InstrumentedStore:
     """A store that calls `on_call` after each operation, failed ones included."""
 
     def __init__(self, store: Store, on_call: OnCall) -> None:
+        check_store("InstrumentedStore", store)
+        if not callable(on_call):
+            raise TypeError(f"InstrumentedStore: on_call: expected a function (call), got {on_call!r}.")
         self.name: str = store.name
         self._store, self._on_call = store, on_call
         pass_on_abilities(store, self)
