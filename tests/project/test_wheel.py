@@ -157,6 +157,22 @@ def test_the_application_requires_the_library_of_its_version(wheel: Path, librar
     assert f"Requires-Dist: cartapp-session=={version}\n" in metadata
 
 
+def test_published_readmes_have_no_relative_link(wheel: Path, library_wheel: Path) -> None:
+    for path, title in ((wheel, "# cartapp"), (library_wheel, "# cartapp-session")):
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            metadata = archive.read(name).decode()
+        headers, _, readme = metadata.partition("\n\n")
+        assert "Description-Content-Type: text/markdown" in headers
+        assert readme.startswith(f"{title}\n")
+        assert "```" in readme
+        targets = re.findall(
+            r"\]\(([^)]*)\)|(?:src|href)=\"([^\"]*)\"|^\[[^\]]+\]: (\S+)", readme, re.MULTILINE
+        )
+        relative = [target for target in map("".join, targets) if not target.startswith(("https://", "#"))]
+        assert relative == []
+
+
 def test_the_source_distribution_of_the_library_builds_the_same_wheel(
     library_wheel: Path, tmp_path: Path
 ) -> None:
