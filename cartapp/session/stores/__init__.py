@@ -15,6 +15,7 @@ from .queries import (
     Pooled,
     Query,
     Queryable,
+    Reopenable,
     Totals,
 )
 from .redis.own_client import redis_store
@@ -53,6 +54,7 @@ __all__ = [
     "Queryable",
     "Record",
     "RecordOrSummary",
+    "Reopenable",
     "Store",
     "StoreCall",
     "Summary",

@@ -156,10 +156,18 @@ class Pooled(Protocol):
         ...
 
 
+@runtime_checkable
+class Reopenable(Protocol):
+    """A store of connections that belong to an event loop. After `close` it connects again, on any loop."""
+
+    can_reopen: bool
+    """True."""
+
+
 ABILITIES: Final = (
     *("scan", "check_index", "purge", "count_expired", "sweep_lock"),
     *("pages", "top", "count", "totals", "estimate", "overviews", "delete_many", "purge_batches"),
-    "connections_in_use",
+    *("connections_in_use", "can_reopen"),
 )
 """Attributes of the optional protocols that need no key, so that wrappers pass them on."""
 

@@ -58,7 +58,7 @@ class _CasVersion(int):
 
 
 class MemcachedStore:
-    """A store on all servers of one address. Use it on one event loop only.
+    """A store on all servers of one address. Use it on one event loop at a time.
 
     Each key belongs to one server, chosen by rendezvous hashing of the servers' names, so every process must
     use the same names. While a server is down its keys are unavailable; they never move to another server,
@@ -70,6 +70,9 @@ class MemcachedStore:
     """
 
     name = "memcached"
+
+    can_reopen = True
+    """See `Reopenable`."""
 
     def __init__(
         self, address: Address, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10

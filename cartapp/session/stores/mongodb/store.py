@@ -45,7 +45,7 @@ _OPTIONS: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConve
 
 
 class MongoStore:
-    """A store in one collection. Use it on one event loop only.
+    """A store in one collection. Use it on one event loop at a time.
 
     It reads from the primary and, unless the URL sets another concern, waits for a majority to confirm a
     write. The driver repeats an operation once after a broken connection; a replica set recognises a repeated
@@ -56,6 +56,9 @@ class MongoStore:
     """
 
     name = "mongodb"
+
+    can_reopen = True
+    """See `Reopenable`."""
 
     def __init__(
         self, address: Address, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10
