@@ -14,8 +14,7 @@ from .hooks import Hooks
 from .locks import SessionLocks
 from .policy import IsCurrent, SessionPolicy
 from .record import Clock, now
-from .stores.base import Store, check_store
-from .stores.queries import Reopenable
+from .stores.base import Reopenable, Store, check_store
 from .stores.registry import open_store
 from .stores.wrappers.circuit_breaker import CircuitBreakerStore
 from .stores.wrappers.encryption import EncryptedStore

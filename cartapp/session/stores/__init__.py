@@ -2,7 +2,7 @@
 
 from ..record import Record, RecordOrSummary, Summary, Version
 from .backend import Backend, InvalidPart, URLParts, base_scheme
-from .base import Countable, HostLocal, Indexed, Listable, Purgeable, Store
+from .base import Countable, HostLocal, Indexed, Listable, Purgeable, Reopenable, Store
 from .overview import Extent, Overview, Partitioned
 from .queries import (
     BatchPurgeable,
@@ -15,7 +15,6 @@ from .queries import (
     Pooled,
     Query,
     Queryable,
-    Reopenable,
     Totals,
 )
 from .redis.own_client import redis_store

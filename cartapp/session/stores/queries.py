@@ -156,14 +156,6 @@ class Pooled(Protocol):
         ...
 
 
-@runtime_checkable
-class Reopenable(Protocol):
-    """A store of connections that belong to an event loop. After `close` it connects again, on any loop."""
-
-    can_reopen: bool
-    """True."""
-
-
 ABILITIES: Final = (
     *("scan", "check_index", "purge", "count_expired", "sweep_lock"),
     *("pages", "top", "count", "totals", "estimate", "overviews", "delete_many", "purge_batches"),
