@@ -266,7 +266,7 @@ async def test_a_cancelled_creation_is_not_repeated(layer: SessionLayer, store: 
 
 
 class Shop:
-    tags: list[str] = []  # noqa: RUF012 - a default of the view, of which each session gets a copy
+    tags: list[str] = []  # noqa: RUF012 - a default of the view; each session gets a copy
 
 
 async def test_reading_a_default_of_the_typed_view_writes_nothing(

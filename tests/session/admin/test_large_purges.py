@@ -52,7 +52,7 @@ def mariadb(request: pytest.FixtureRequest) -> str:
 
 
 async def test_expired_log_ins_and_attempts_are_purged_in_batches(mariadb: str, clock: ManualClock) -> None:
-    """So many products that a single statement would exceed the request timeout."""
+    """More products than a single statement could write within the request timeout."""
 
     def fill(connection: Connection) -> None:
         numbers = f"FROM seq_1_to_{MANY}"

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cancels", type=int, default=0, help="how many requests may be cancelled")
     parser.add_argument("--late", action="store_true", help="calls that fail may take effect later")
     parser.add_argument("--schedule", help='one run, such as "A A B A!drop B"')
-    parser.add_argument("--violations", type=int, default=1, help="stop after so many scenarios that fail")
+    parser.add_argument("--violations", type=int, default=1, help="stop after this number of failing ones")
     return parser
 
 

@@ -83,7 +83,7 @@ async def test_b7_a_session_changed_before_its_expiry_stays_in_the_index(
 async def test_b7_a_log_in_removes_expired_and_rotated_ids(
     server: RedisServer, store: RedisStore, clock: ManualClock
 ) -> None:
-    """99 log-ins in one browser, each of which rotates the session; then the last one expires."""
+    """99 log-ins in one browser, each with a rotation of the session; then the last one expires."""
     record = await logged_in(store, clock, expires=clock.now + 60_000)
     for _ in range(99):
         successor = await logged_in(store, clock, expires=clock.now + 60_000)
