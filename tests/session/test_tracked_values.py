@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shop:
-    tags: list[str] = []  # noqa: RUF012 - a default of the view, of which each session gets a copy
+    tags: list[str] = []  # noqa: RUF012 - a default of the view; each session gets a copy
 
 
 async def load_with_view(layer: SessionLayer, cookie: str) -> Session:

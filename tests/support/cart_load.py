@@ -125,7 +125,7 @@ class InvariantClient:
 
 
 class CartLoad(RequestLoops):
-    """All clients, each of which sends one request after the other."""
+    """All clients. Each sends one request after the other."""
 
     def __init__(self, shoppers: Sequence[CartClient]) -> None:
         super().__init__()

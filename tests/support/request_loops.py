@@ -12,7 +12,7 @@ _SLOW = 0.1  # seconds
 
 
 class RequestLoops:
-    """Concurrent loops, each of which repeats one request."""
+    """Concurrent loops. Each repeats one request."""
 
     def __init__(self) -> None:
         self._completed = asyncio.Condition()
