@@ -87,6 +87,18 @@ def mariadb(folder: Path, request: pytest.FixtureRequest) -> Case:
     return Case(url, backup, restore, ("mariadb-dump", "mariadb"), folder, {"HOME": str(folder)})
 
 
+def firebird(folder: Path, request: pytest.FixtureRequest) -> Case:
+    url = emptied(request.getfixturevalue("firebird_server").url)
+    parts = make_url(url)
+    variables = {
+        "ISC_USER": str(parts.username),
+        "ISC_PASSWORD": str(parts.password),
+        "DATABASE": f"127.0.0.1/{parts.port}:{parts.database}",
+    }
+    backup, restore = 'gbak -b "$DATABASE" cart.fbk', 'gbak -rep cart.fbk "$DATABASE"'
+    return Case(url, backup, restore, ("gbak",), folder, variables)
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Store]:
     store = open_store(url, timeout=STORE_TIMEOUT)
@@ -125,7 +137,7 @@ class Sessions:
         assert await store.load(self.new.key) is None
 
 
-@pytest.fixture(params=[rsync, tar, sqlite, postgresql, mariadb])
+@pytest.fixture(params=[rsync, tar, sqlite, postgresql, mariadb, firebird])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     made: Case = request.param(tmp_path, request)
     for program in made.programs:
