@@ -38,7 +38,7 @@ BROWSER = {"Accept": "text/html"}
 DONE = (200, 201, 303)
 WHEN = ("before", "after")  # a database call
 FORMS = [name for name in OPERATIONS if name not in ("end-other", "log-out-of-a-guest", "clear-of-a-guest")]
-FILE = pytest.param("file", marks=pytest.mark.soak)
+FILE, REDIS = (pytest.param(name, marks=pytest.mark.soak) for name in ("file", "redis-read-only"))
 """For concurrent requests in one process: their order does not depend on the store."""
 
 PASSWORDS = {"current_password": PASSWORD, "new_password": NEW}
@@ -175,7 +175,7 @@ async def test_c8_error_page_states_the_partial_result(target: ShopUnderTest) ->
 # -- C8: concurrent requests between the steps ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", [FILE, "redis-read-only", "database"], indirect=True)
+@pytest.mark.parametrize("backend", [FILE, REDIS, "database"], indirect=True)
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("name", ["log-in", "log-in-again", "register", "password", "profile", "end-others"])
 async def test_c8_concurrent_reads_keep_the_cart(target: ShopUnderTest, name: str, when: str) -> None:

@@ -34,6 +34,7 @@ LONGEST = (
     "test_benchmark.py",
     "test_login_http.py",
     "test_schema_upgrade.py",
+    "test_sql_modes.py",
     "test_sql_store.py",
     "test_mongodb_faults.py",
 )

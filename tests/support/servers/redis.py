@@ -189,13 +189,13 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # idle, they take a fortieth of a core
 def redis_sentinels() -> Iterator[RedisServers]:
     with running_sentinels(redis_binary()) as servers:
         yield servers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # idle, they take a fortieth of a core
 def redis_cluster() -> Iterator[RedisServers]:
     with running_cluster(redis_binary()) as servers:
         yield servers
