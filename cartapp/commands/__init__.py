@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Run the shop, and manage its sessions, users, products and database.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
 app.add_typer(sessions.app, name="sessions")
@@ -32,6 +34,24 @@ app.add_typer(users.app, name="users")
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(db.app, name="db")
 app.command("config")(config.config)
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        from importlib.metadata import version
+
+        output.print_line(f"cart {version('cartapp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options of `cart` itself."""
 
 
 def main() -> None:

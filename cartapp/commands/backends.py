@@ -16,6 +16,13 @@ _STORE = "Backend name or store URL; `-` reads it from standard input, which hid
 app = typer.Typer(help="List, check, choose and copy session stores.", no_args_is_help=True)
 
 
+def _complete(incomplete: str) -> list[str]:
+    """Complete the name of a backend in a shell."""
+    from cartapp.session.stores import BACKENDS
+
+    return [backend.name for backend in BACKENDS if backend.name.startswith(incomplete)]
+
+
 @app.command("list")
 def list_backends(as_json: JsonOption = False) -> None:
     """List the backends, their drivers, and whether their servers respond.
@@ -48,7 +55,12 @@ def list_backends(as_json: JsonOption = False) -> None:
 @app.command("check")
 def check(
     backend: Annotated[
-        str | None, typer.Argument(metavar="[NAME|URL]", help=f"{_STORE} Default: the configured store.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|URL]",
+            help=f"{_STORE} Default: the configured store.",
+            autocompletion=_complete,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,8 +87,8 @@ def check(
 
 @app.command("copy")
 def copy(
-    source: Annotated[str, typer.Argument(metavar="FROM", help=_STORE)],
-    target: Annotated[str, typer.Argument(metavar="TO", help=_STORE)],
+    source: Annotated[str, typer.Argument(metavar="FROM", help=_STORE, autocompletion=_complete)],
+    target: Annotated[str, typer.Argument(metavar="TO", help=_STORE, autocompletion=_complete)],
     rate: Annotated[
         int | None, typer.Option("--limit-rate", min=1, metavar="N", help="Copy at most N sessions a second.")
     ] = None,
@@ -135,7 +147,11 @@ def _record_copy(source: str, target: str, result: "CopyResult", *, completed: b
 
 
 @app.command("use")
-def use(name: Annotated[str, typer.Argument(help="Backend name; see `cart backends list`.")]) -> None:
+def use(
+    name: Annotated[
+        str, typer.Argument(help="Backend name; see `cart backends list`.", autocompletion=_complete)
+    ],
+) -> None:
     """Choose the backend: write CART_SESSION_BACKEND to .env.local.
 
     Example: cart backends use redis

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,28 @@ def test_help_is_printed(name: str, cart: CartCommand) -> None:
     shown = cart(*name.split()[1:], "--help")
     assert shown.code == 0
     assert f"Usage: {name} " in shown.out
+    assert cart(*name.split()[1:], "-h") == shown
+
+
+def test_version(cart: CartCommand) -> None:
+    shown = cart("--version")
+    assert (shown.code, shown.out, shown.err) == (0, f"cart {version('cartapp')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("cart sess", ["sessions"]),
+        ("cart sessions list --sort siz", ["size"]),
+        ("cart backends use m", ["memory", "memcached", "mongodb"]),
+        ("cart backends check va", ["valkey"]),
+        ("cart backends copy file data", ["database"]),
+    ],
+)
+def test_shell_completion(typed: str, completed: list[str]) -> None:
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    shown = run_cart(_CART_COMPLETE="complete_bash", **words)
+    assert (shown.code, sorted(shown.out.split())) == (0, sorted(completed)), shown.err
 
 
 @pytest.mark.parametrize("args", [["--help"], ["sessions", "--help"], ["sessions", "purge", "--help"]])
