@@ -315,12 +315,13 @@ class Accounts:
 
     async def _hash(self, counted: CountedAttempt, password: str) -> str:
         async with self._hashing_slot(counted):
-            return await self.passwords.hash(password)
+            return await self.passwords.hash(password, is_known=counted.is_known)
 
     async def _verify(self, counted: CountedAttempt, user: User | None, password: str) -> bool:
         """Return whether the password is right. Without a user the work is the same."""
         async with self._hashing_slot(counted):
-            return await self.passwords.verify(user.password_hash if user else None, password)
+            password_hash = user.password_hash if user else None
+            return await self.passwords.verify(password_hash, password, is_known=counted.is_known)
 
     @asynccontextmanager
     async def _hashing_slot(self, counted: CountedAttempt) -> AsyncIterator[None]:

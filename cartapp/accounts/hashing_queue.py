@@ -4,8 +4,9 @@ A hash takes some 30 ms of a core and 19 MiB. Attempts from networks known to th
 all others in another one. In each queue one hash runs at a time for each network and for each account, so
 that a busy one delays the others by one hash only. Attempts above a limit are rejected at once.
 
-The queues share no lock and no limit, only the threads, and unknown networks leave one thread free: guesses
-from elsewhere, at one account or at many, neither delay nor reject returning users.
+The queues share no lock and no limit, only the number of concurrent hashes. Unknown networks leave one of
+them free, and their threads have a lower priority: guesses from elsewhere, at one account or at many, neither
+delay nor reject returning users.
 """
 
 import asyncio

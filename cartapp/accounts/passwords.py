@@ -1,8 +1,10 @@
 """Password rules (ASVS 5.0, 6.2) and hashing (OWASP Password Storage Cheat Sheet)."""
 
 import asyncio
+import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -31,12 +33,27 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1, type=Typ
 MAX_CONCURRENT_HASHES = 2
 """Per process. Each hash takes 19 MiB and a core."""
 
-_threads = ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="argon2")
+_NICENESS = 10
+"""Of a thread for attempts from unknown networks: a tenth of the processor if other threads need it too."""
+
+
+def _lower_priority() -> None:
+    """Lower the priority of this thread (`sched(7)`); other systems have one for the whole process."""
+    if sys.platform == "linux":
+        os.nice(_NICENESS)
+
+
+# Guesses must delay neither the event loops of the workers nor the log-ins of returning users.
+_known = ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="argon2")
+_unknown = ThreadPoolExecutor(
+    MAX_CONCURRENT_HASHES - 1, thread_name_prefix="argon2-unknown", initializer=_lower_priority
+)
 
 
 class Passwords:
     """Hash and verify passwords in threads. `HashingQueue` decides the order.
 
+    `is_known`: whether the attempt comes from a network known to the account; others have a lower priority.
     `checks` counts verifications, including those for unknown users.
     """
 
@@ -46,16 +63,18 @@ class Passwords:
         _common_passwords()
         _dummy_hash(hasher)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, is_known: bool = True) -> str:
         """Return the argon2id hash in the PHC string format."""
-        return await asyncio.get_running_loop().run_in_executor(_threads, self._hasher.hash, password)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_known if is_known else _unknown, self._hasher.hash, password)
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str, *, is_known: bool = True) -> bool:
         """Return whether the password matches the hash. None takes the same time and never matches."""
         self.checks += 1
         loop = asyncio.get_running_loop()
         compared = password_hash or _dummy_hash(self._hasher)
-        matches = await loop.run_in_executor(_threads, self._matches, compared, password)
+        threads = _known if is_known else _unknown
+        matches = await loop.run_in_executor(threads, self._matches, compared, password)
         return matches and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
