@@ -1,16 +1,20 @@
 """Run the examples of docs/sessions.md; those about tests and stores run in `test_wheel`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from cartapp.session import CookieOptions
+from cartapp.session import CookieOptions, SessionManager
+from cartapp.session.testing.records import make_record
 from tests.support.docs import examples
 from tests.support.shop_server import ROOT
 
 PAGE = "docs/sessions.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", (ROOT / PAGE).read_text(), re.MULTILINE | re.DOTALL)
+"""All without a title: those with one are files, which `test_wheel` runs."""
 HTTPS = "https://shop.example"
 
 
@@ -20,6 +24,29 @@ def run(heading: str, number: int = 0, **names: object) -> dict[str, Any]:
     defined: dict[str, Any] = {"__name__": "example", **names}
     exec(code, defined)
     return defined
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_example_runs_alone(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(EXAMPLES[number], f"{PAGE}: example {number}", "exec"), {"__name__": "example"})
+
+
+def test_loading_on_demand() -> None:
+    app = run("Loading")["app"]
+    with TestClient(app, base_url=HTTPS) as client:
+        assert client.get("/cart").json() == {"cart": []}
+        assert client.get("/theme").json() == {"theme": "light"}
+
+
+@pytest.mark.anyio
+async def test_sessions_outside_a_request() -> None:
+    manager = SessionManager("memory://")
+    records = [make_record(manager.clock(), user_id="7") for _ in range(3)]
+    for record in records:
+        await manager.store.create(record)
+    await run("Outside a request")["end_all_but"](manager, "7", records[0].key)
+    assert [await manager.store.load(record.key) is None for record in records] == [False, True, True]
 
 
 @pytest.mark.parametrize(("remember", "has_max_age"), [(False, False), (True, True)])

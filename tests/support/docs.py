@@ -11,4 +11,4 @@ def examples(page: str, heading: str) -> list[str]:
     section = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^\1 |\Z)", text, re.MULTILINE | re.DOTALL)
     if section is None:
         raise LookupError(f"{page} has no section {heading!r}.")
-    return re.findall(r"^```python\n(.*?)^```", section[2], re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```python[^\n]*\n(.*?)^```", section[2], re.MULTILINE | re.DOTALL)
