@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, ConnectionP
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError, SlotNotCoveredError
+from redis.exceptions import RedisClusterException, ResponseError, SlotNotCoveredError
 
 from ..idle import KEEPALIVE, IdleConnections
 from .errors import is_no_primary
@@ -221,23 +221,32 @@ class ClusterClient:
         # It has no argument for the connection class.
         kind = TimedConnection if address.tls is None else TimedSSLConnection
         self._client.get_connection_kwargs()["connection_class"] = kind
-        for node in self._client.nodes_manager.startup_nodes.values():
+        self._seeds = dict(self._client.nodes_manager.startup_nodes)
+        for node in self._seeds.values():
             node.connection_class = kind
 
     async def send(self, commands: Sequence[Command], on_response: Callable[[object], None]) -> None:
         """See `Client.send`."""
         for command in commands:
-            # Without this redis-py sends the first commands to any node.
-            await self._client.initialize()
+            await self._initialize()
             target = self._client if command.at is None else command.at
             try:
                 on_response(await target.execute_command(*command.words))
             except KeyError as error:  # no node has this slot
                 raise SlotNotCoveredError from error
 
+    async def _initialize(self) -> None:
+        """Load the map of the cluster. Without this redis-py sends the first commands to any node."""
+        try:
+            await self._client.initialize()
+        except RedisClusterException:
+            # redis-py before 7.2 removes a node that failed; after the last one it never connects again.
+            self._client.nodes_manager.startup_nodes.update(self._seeds)
+            raise
+
     async def nodes(self) -> Sequence[Node]:
         """See `Client.nodes`."""
-        await self._client.initialize()
+        await self._initialize()
         return self._client.get_primaries()
 
     async def close(self) -> None:
