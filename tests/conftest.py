@@ -8,12 +8,14 @@ from collections.abc import Generator, Iterable
 from functools import wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cartapp.session.testing import ManualClock as ManualClock
-from tests.support.commands import CartCommand
-from tests.support.environment import isolate
+
+if TYPE_CHECKING:
+    from tests.support.commands import CartCommand
 
 pytest_plugins = [
     "tests.support.garbage",
@@ -94,11 +96,17 @@ def clock() -> ManualClock:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty working directory; the environment has no settings."""
+    from tests.support.environment import (
+        isolate,  # of the shop: `make compat-library` installs the library alone
+    )
+
     isolate(tmp_path, monkeypatch)
     return tmp_path
 
 
 @pytest.fixture
-def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CartCommand:
+def cart(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "CartCommand":
     """Return a runner of the `cart` command."""
+    from tests.support.commands import CartCommand  # of the shop
+
     return CartCommand(monkeypatch, capsys)

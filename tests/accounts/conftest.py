@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import ManualClock
 from tests.support.accounts import AccountsEnvironment, open_database
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
+from tests.support.schema import with_schema
 
 
 @pytest.fixture(params=DATABASES)

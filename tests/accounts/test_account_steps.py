@@ -20,7 +20,7 @@ from tests.support.account_operations import (
     member,
     registered_guest,
 )
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
 from tests.support.outages import (
     BACKENDS,
     Action,
@@ -30,6 +30,7 @@ from tests.support.outages import (
     shop_under_test,
 )
 from tests.support.polling import poll_until
+from tests.support.schema import with_schema
 from tests.support.shop import browser, messages
 
 pytestmark = pytest.mark.anyio

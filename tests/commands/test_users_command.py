@@ -12,8 +12,9 @@ from cartapp.accounts import InvalidCredentials, NewLogin
 from cartapp.session.record import now
 from tests.support.accounts import EMAIL, HERE, NAME, PASSWORD, AccountsEnvironment, open_database
 from tests.support.commands import CartCommand, Result, run_cart
-from tests.support.databases import DATABASES, SERVERS, with_schema, without_schema
+from tests.support.databases import DATABASES, SERVERS
 from tests.support.environment import isolate, list_folder
+from tests.support.schema import with_schema, without_schema
 from tests.support.terminal import run_on_terminal, start_on_terminal
 
 OTHER = "another phrase of mine"

@@ -22,8 +22,9 @@ from cartapp.session.stores.sql.store import SqlStore
 from cartapp.session.stores.wrappers.encryption import EncryptedStore
 from cartapp.settings import Settings, SettingsError
 from cartapp.stores import create_manager, create_store
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
 from tests.support.polling import DEADLINE
+from tests.support.schema import with_schema
 from tests.support.shop import ALICE, KEYBOARD, browser
 from tests.support.store_workers import ended
 from tests.support.stores import make_record

@@ -10,8 +10,9 @@ import pytest
 from cartapp.database.shop import ShopDatabase
 from cartapp.session.errors import SessionError, UnusableURL
 from cartapp.session.stores.sql.engine import Database
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
 from tests.support.polling import STORE_TIMEOUT
+from tests.support.schema import with_schema
 
 PSYCOPG = ("row_factory", "cursor_factory", "context", "autocommit", "prepare_threshold", "client_encoding")
 

@@ -20,7 +20,8 @@ from cartapp.database import revisions, shop, upgrades
 from cartapp.session import StoreUnavailable
 from cartapp.session.stores.sql.engine import Database
 from tests.support.accounts import create_database, open_database, sqlite_url
-from tests.support.databases import DATABASES, without_schema
+from tests.support.databases import DATABASES
+from tests.support.schema import without_schema
 
 pytestmark = pytest.mark.anyio
 

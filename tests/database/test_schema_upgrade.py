@@ -29,8 +29,9 @@ from cartapp.session.stores.sql.engine import Database
 from cartapp.session.stores.sql.store import TABLE, SqlStore
 from tests.support.accounts import create_database, open_database
 from tests.support.commands import PROCESS_TIMEOUT, CartCommand, start_cart
-from tests.support.databases import DATABASES, without_schema
+from tests.support.databases import DATABASES
 from tests.support.polling import DEADLINE
+from tests.support.schema import without_schema
 from tests.support.servers.sql import PASSWORD
 from tests.support.shop import HUB, shop
 from tests.support.stores import make_record

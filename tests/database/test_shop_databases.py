@@ -22,8 +22,9 @@ from cartapp.session.stores.sql.engine import Database
 from cartapp.settings import Settings, SettingsError
 from tests.conftest import ManualClock
 from tests.support.accounts import EMAIL, HERE, NAME, PASSWORD, AccountsEnvironment, create_database
-from tests.support.databases import DATABASES, SERVERS, with_schema, without_schema
+from tests.support.databases import DATABASES, SERVERS
 from tests.support.polling import DEADLINE, retry_while_unavailable
+from tests.support.schema import with_schema, without_schema
 from tests.support.servers.proxy import Proxy
 
 pytestmark = pytest.mark.anyio

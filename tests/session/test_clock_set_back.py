@@ -10,7 +10,8 @@ from cartapp.session.policy import TOMBSTONE_LIFETIME
 from tests.accounts.test_accounts import WRONG, guess
 from tests.conftest import ManualClock
 from tests.support.accounts import ELSEWHERE, EMAIL, AccountsEnvironment, open_database
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
+from tests.support.schema import with_schema
 from tests.support.session_layer import SessionLayer
 
 pytestmark = pytest.mark.anyio

@@ -1,6 +1,7 @@
 """The middleware in Starlette and FastAPI applications, over HTTP and WebSocket."""
 
 import asyncio
+import inspect
 import logging
 from typing import Annotated, Any
 
@@ -27,6 +28,12 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def store(clock: ManualClock) -> CountingStore:
     return CountingStore(clock=clock)
+
+
+IN_A_STREAM = pytest.RaisesGroup(
+    pytest.RaisesExc(SessionError, match="response that has started"), allow_unwrapped=True
+)
+"""Starlette before 0.46 raises errors of a stream in an `ExceptionGroup`."""
 
 
 # -- the drop-in ------------------------------------------------------------------------------------------
@@ -90,12 +97,25 @@ async def test_skipped_paths_load_nothing(wrap: AppFactory, store: CountingStore
 
 async def test_responses_that_read_the_session_vary_by_cookie_and_are_not_cached(wrap: AppFactory) -> None:
     async with client(wrap()) as http:
+        await http.post("/update", json={"a": 1})
         response = await http.get("/view")
         assert response.headers["vary"] == "Cookie"
         assert response.headers["cache-control"] == "no-store"
         response = await http.get("/ping")
         assert "vary" not in response.headers
         assert "cache-control" not in response.headers
+
+
+@pytest.mark.skipif(
+    "mark_accessed" not in inspect.getsource(HTTPConnection), reason="Starlette before 1.0 does not report it"
+)
+async def test_request_session_alone_is_an_access(wrap: AppFactory) -> None:
+    """The JSON encoder calls no method of an empty dict."""
+    async with client(wrap()) as http:
+        response = await http.get("/view")
+        assert response.json() == {"session": {}}
+        assert response.headers["vary"] == "Cookie"
+        assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
@@ -266,11 +286,11 @@ async def test_changes_that_need_a_cookie_raise_after_the_response_has_started(
     wrap: AppFactory, store: CountingStore
 ) -> None:
     async with client(wrap()) as http:
-        with pytest.raises(SessionError, match="response that has started"):
+        with IN_A_STREAM:
             await http.get("/stream?late=1&save=1")
         assert store.calls == []  # no session without a cookie is created
         await http.get("/stream")
-        with pytest.raises(SessionError, match="response that has started"):
+        with IN_A_STREAM:
             await http.get("/stream?rotate=1&save=1")
         assert (await http.get("/view")).json() == {"session": {"early": 1}}  # its ID is still valid
 
@@ -279,7 +299,7 @@ async def test_the_cookie_store_cannot_save_after_the_response_has_started(wrap:
     app = wrap(store="cookie://", keys=KeyRing(new_secret()))
     async with client(app) as http:
         await http.post("/update", json={"a": 1})
-        with pytest.raises(SessionError, match="response that has started"):
+        with IN_A_STREAM:
             await http.get("/stream?late=1&save=1")
     with TestClient(app, base_url="https://testserver") as browser:
         browser.post("/update", json={"a": 1})

@@ -26,7 +26,7 @@ def create_client(outer: Middleware, inner: Middleware) -> TestClient:
 
 def session_middleware(manager: SessionManager | None = None, *, name: str = "cart_session") -> Middleware:
     manager = manager or SessionManager(open_store("memory://"), cookie=CookieOptions(name=name))
-    return Middleware(SessionMiddleware, manager)
+    return Middleware(SessionMiddleware, manager=manager)
 
 
 SIGNED = Middleware(SignedCookieMiddleware, secret_key="0" * 32, session_cookie="signed")

@@ -13,8 +13,9 @@ from sqlalchemy import make_url, update
 from cartapp.accounts import UserAdministration
 from cartapp.accounts.tables import REMEMBER_ME
 from tests.support.accounts import open_database
-from tests.support.databases import SERVERS, emptied, with_schema
+from tests.support.databases import SERVERS, emptied
 from tests.support.requirements import skip_or_fail
+from tests.support.schema import with_schema
 from tests.support.shop import EMPTY, KEYBOARD
 from tests.support.shop_server import Shop, running_shop
 

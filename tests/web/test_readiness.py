@@ -16,9 +16,10 @@ from sqlalchemy import Connection, func, make_url, select
 from cartapp.accounts.tables import ATTEMPTS
 from cartapp.session.stores.sql.engine import Database
 from cartapp.session.stores.sql.store import TABLE
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
 from tests.support.polling import poll_until
 from tests.support.requirements import skip_or_fail
+from tests.support.schema import with_schema
 from tests.support.servers.mariadb import global_variables
 from tests.support.servers.proxy import Proxy
 from tests.support.servers.redis import redis_binary, running

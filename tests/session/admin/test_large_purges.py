@@ -12,7 +12,8 @@ from cartapp.session.stores.sql.engine import Database
 from tests.conftest import ManualClock
 from tests.support.accounts import AccountsEnvironment, create_database
 from tests.support.commands import CartCommand
-from tests.support.databases import DATABASES, with_schema
+from tests.support.databases import DATABASES
+from tests.support.schema import with_schema
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,9 @@ from cartapp.session.stores.sql.engine import Database
 from cartapp.session.stores.sql.store import SqlStore
 from tests.conftest import ManualClock
 from tests.support.accounts import HERE, PASSWORD, AccountsEnvironment, open_database
-from tests.support.databases import emptied, with_schema, without_schema
+from tests.support.databases import emptied
 from tests.support.polling import STORE_TIMEOUT
+from tests.support.schema import with_schema, without_schema
 from tests.support.servers.mariadb import global_variables
 from tests.support.servers.sql import SqlServer
 from tests.support.shop import browser, running_app
