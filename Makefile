@@ -1,7 +1,7 @@
 # `make` lists the targets. Requires only make and Python 3.11 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup docs test test-quick lint format compat compat-lowest compat-newest soak table bench messages \
+.PHONY: help run setup docs test test-quick lint format compat compat-lowest compat-newest compat-library soak table bench messages \
 	screenshots cli bench-scale lock audit wheels clean
 
 # python3 if it is new enough, else the newest interpreter found.
@@ -23,7 +23,7 @@ PYTEST := $(BIN)/python -m pytest
 QUICK_TESTS = $(PYTEST) --quick -n 2 --dist loadfile --max-worker-restart=0
 
 UV := .venv/uv/bin/uv
-RESOLVE = $(UV) pip compile pyproject.toml --python $(BIN)/python --all-extras --no-header --no-annotate --quiet --upgrade
+RESOLVE = $(UV) pip compile --python $(BIN)/python --all-extras --no-header --no-annotate --quiet --upgrade
 
 # Install a lock file, then the project itself without any download.
 define install
@@ -33,12 +33,12 @@ define install
 @touch $@
 endef
 
-# Install a resolved set of packages and the project into an environment of its own, and run the quick tests there.
+# Install a resolved set of packages and a project into an environment of its own, and run quick tests there.
 define quick_tests_with
 @$(BIN)/python -m venv $(1)
 @$(UV) pip sync --quiet --python $(1)/bin/python $(1).txt
-@$(UV) pip install --quiet --python $(1)/bin/python --no-deps --no-build-isolation --editable .
-$(QUICK_TESTS:$(BIN)/%=$(1)/bin/%)
+@$(UV) pip install --quiet --python $(1)/bin/python --no-deps --no-build-isolation --editable $(2)
+$(QUICK_TESTS:$(BIN)/%=$(1)/bin/%) $(3)
 endef
 
 help: # list the targets
@@ -77,17 +77,28 @@ test: lint ## lint, and all tests except the soak tests; prints the ten slowest
 soak: .venv/dev.stamp ## the soak tests (long)
 	$(PYTEST) -m soak -o timeout=0
 
-# The tools are the newest in both environments; the application and its drivers differ.
-compat: compat-lowest compat-newest ## the quick tests with the lowest and with the newest versions of all dependencies
+# The tools are the newest in all environments; the application and its drivers differ.
+compat: compat-lowest compat-newest compat-library ## the quick tests with the lowest and with the newest versions of all dependencies
 
 compat-lowest: .venv/uv/bin/uv
-	$(RESOLVE) --resolution lowest-direct --output-file .venv/compat-lowest-direct.txt
-	$(RESOLVE) --group dev --constraints .venv/compat-lowest-direct.txt --output-file .venv/compat-lowest.txt
-	$(call quick_tests_with,.venv/compat-lowest)
+	$(RESOLVE) pyproject.toml --resolution lowest-direct --output-file .venv/compat-lowest-direct.txt
+	$(RESOLVE) pyproject.toml --group dev --constraints .venv/compat-lowest-direct.txt --output-file .venv/compat-lowest.txt
+	$(call quick_tests_with,.venv/compat-lowest,.)
 
 compat-newest: .venv/uv/bin/uv
-	$(RESOLVE) --group dev --output-file .venv/compat-newest.txt
-	$(call quick_tests_with,.venv/compat-newest)
+	$(RESOLVE) pyproject.toml --group dev --output-file .venv/compat-newest.txt
+	$(call quick_tests_with,.venv/compat-newest,.)
+
+# The library has lower bounds than the shop. Its environment has no package of the shop, so the files of tests that
+# import the shop are left out.
+LIBRARY := packages/session/pyproject.toml
+SHOP := cartapp\.(accounts|bootstrap|catalogue|database|settings)|tests\.support\.(accounts|commands|environment|outages|schema|shop)
+TESTS_OF_SHOP = $(shell grep -rlE "^from ($(SHOP))" tests/session --include="test_*.py")
+compat-library: .venv/uv/bin/uv
+	$(RESOLVE) $(LIBRARY) --resolution lowest-direct --output-file .venv/compat-library-direct.txt
+	$(RESOLVE) $(LIBRARY) --group library --constraints .venv/compat-library-direct.txt --output-file .venv/compat-library.txt
+	$(call quick_tests_with,.venv/compat-library,packages/session,tests/session $(TESTS_OF_SHOP:%=--ignore=%) \
+		-W "ignore:The anyio.abc.BlockingPortal:DeprecationWarning")
 
 ##@ Measure
 

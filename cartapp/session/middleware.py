@@ -44,6 +44,7 @@ def session_of(connection: HTTPConnection) -> Session:
         raise TypeError(
             f"request.session: expected a session of cartapp.session, got {type(session).__name__}."
         )
+    session.mark_accessed()  # as Starlette 1.0 and newer do
     return session
 
 

@@ -2,6 +2,8 @@
 
 import re
 import tomllib
+from itertools import chain
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -87,11 +89,33 @@ def test_both_distributions_have_one_version_and_one_licence() -> None:
     assert (ROOT / "packages/session/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
-def test_both_distributions_have_the_same_bounds() -> None:
-    extras, shop = LIBRARY["optional-dependencies"], PROJECT["project"]["optional-dependencies"]
-    assert {name: extras[name] for name in shop} == shop
-    base = {*PROJECT["project"]["dependencies"]}
-    assert {*LIBRARY["dependencies"], *extras["encryption"], *extras["sql"]} <= base
+def bounds(project: dict[str, Any]) -> dict[str, Version]:
+    """Return the lower bound of each package; it has one in all extras."""
+    found: dict[str, Version] = {}
+    extras = project["optional-dependencies"].values()
+    for requirement in map(Requirement, chain(project["dependencies"], *extras)):
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        assert found.setdefault(requirement.name, Version(bound.version)) == Version(bound.version)
+    return found
+
+
+def test_the_shop_requires_at_least_the_bounds_of_the_library() -> None:
+    library, shop = bounds(LIBRARY), bounds(PROJECT["project"])
+    assert library.keys() - shop.keys() == {"pytest", "httpx2"}
+    assert all(library[name] <= shop[name] for name in library.keys() & shop.keys())
+    extras = LIBRARY["optional-dependencies"]
+    for name, listed in PROJECT["project"]["optional-dependencies"].items():
+        assert [*map(without_versions, listed)] == [*map(without_versions, extras[name])]
+
+
+def test_the_decisions_list_the_bounds() -> None:
+    page = (ROOT / "docs" / "decisions.md").read_text().partition("\n## Compatibility\n")[2]
+    rows = re.findall(r"^\| ([\w-]+) \| ([\d.]*) \| ([\d.]*) \| ", page, re.MULTILINE)
+    for number, project in ((1, PROJECT["project"]), (2, LIBRARY)):
+        listed = {row[0]: Version(row[number]) for row in rows if row[number]}
+        assert listed.items() <= bounds(project).items()
+        assert bounds(LIBRARY).keys() - {"pytest", "httpx2"} <= listed.keys()
 
 
 def test_extras_name_the_drivers_of_install_commands() -> None:
@@ -99,12 +123,13 @@ def test_extras_name_the_drivers_of_install_commands() -> None:
     for engine in ("postgresql", "mysql", "mariadb", "mssql", "firebird"):
         needed[engine] = dialect_from_url(f"{engine}://host//database", 1).packages
     for name, packages in needed.items():
-        listed = [Requirement(text) for text in LIBRARY["optional-dependencies"].get(name, [])]
-        assert [without_versions(requirement) for requirement in listed] == [*packages]
+        listed = LIBRARY["optional-dependencies"].get(name, [])
+        assert [*map(without_versions, listed)] == [*packages]
 
 
-def without_versions(requirement: Requirement) -> str:
+def without_versions(text: str) -> str:
     """Return a requirement without its versions."""
+    requirement = Requirement(text)
     requirement.specifier = SpecifierSet()
     return str(requirement)
 

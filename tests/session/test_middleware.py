@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -106,11 +106,24 @@ async def test_responses_that_read_the_session_vary_by_cookie_and_are_not_cached
         assert "cache-control" not in response.headers
 
 
+async def test_session_of_is_an_access(store: CountingStore) -> None:
+    """The JSON encoder calls no method of an empty dict."""
+
+    async def view(request: HTTPConnection) -> Response:
+        return JSONResponse(session_of(request))
+
+    app = Starlette(routes=[Route("/", view)])
+    app.add_middleware(SessionMiddleware, store=store)
+    async with client(app) as http:
+        response = await http.get("/")
+        assert response.json() == {}
+        assert response.headers["vary"] == "Cookie"
+
+
 @pytest.mark.skipif(
     "mark_accessed" not in inspect.getsource(HTTPConnection), reason="Starlette before 1.0 does not report it"
 )
 async def test_request_session_alone_is_an_access(wrap: AppFactory) -> None:
-    """The JSON encoder calls no method of an empty dict."""
     async with client(wrap()) as http:
         response = await http.get("/view")
         assert response.json() == {"session": {}}

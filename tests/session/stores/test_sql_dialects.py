@@ -61,7 +61,7 @@ def test_a_url_without_a_driver_uses_the_one_of_its_extra(given: str, taken: str
         ("mysql://h/d", "asyncmy", "'sqlalchemy[asyncio]' asyncmy"),
         ("mariadb://h/d", "asyncmy", "'sqlalchemy[asyncio]' asyncmy"),
         ("mssql://h/d", "mssql_python", "sqlalchemy mssql-python"),
-        ("firebird://h//d", "sqlalchemy_firebird.firebird", "sqlalchemy-firebird firebird-driver"),
+        ("firebird://h//d", "sqlalchemy_firebird.firebird", "sqlalchemy sqlalchemy-firebird firebird-driver"),
     ],
 )
 def test_a_missing_driver_is_named_with_its_install_command(

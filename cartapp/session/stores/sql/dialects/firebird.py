@@ -19,7 +19,7 @@ class Firebird(Dialect):
     """Firebird 3 or newer, with a blocking driver in threads."""
 
     title = "Firebird"
-    packages: ClassVar[tuple[str, ...]] = ("sqlalchemy-firebird", "firebird-driver")
+    packages: ClassVar[tuple[str, ...]] = ("sqlalchemy", "sqlalchemy-firebird", "firebird-driver")
     driver = "firebird"
     # Deadlock, lock conflict, update conflict; concurrent change of the schema.
     transient_codes: ClassVar[frozenset[object]] = frozenset({335544336, 335544345, 335544451, 335544351})
