@@ -1,4 +1,7 @@
-"""Login, logout and flash messages on plain Starlette. Run: uvicorn examples.starlette_login:app"""
+"""Login, logout and flash messages on plain Starlette. Run: uvicorn examples.starlette_login:app
+
+Starlette reads forms with python-multipart.
+"""
 
 from html import escape
 
@@ -23,9 +26,7 @@ async def home(request: Request) -> Response:
     messages = await session.take_flashes("message")
     lines = [f"<p>{escape(text)}</p>" for text, _category in messages]
     if session.user_id is None:
-        lines.append(
-            '<form method="post" action="/login"><input name="name"><input name="password"><button>Log in'
-        )
+        lines.append(LOGIN)
     else:
         lines.append(f"<p>{escape(session.user_id)}</p>{LOGOUT}")
     return HTMLResponse("\n".join(lines))

@@ -40,7 +40,7 @@ def test_docstring_names_the_command(path: Path) -> None:
 
 def test_docs_list_every_example() -> None:
     page = (ROOT / "docs" / "examples.md").read_text()
-    listed = re.findall(r"^\| \[`(.+?)`\]\(\.\./examples/\1\)", page, re.MULTILINE)
+    listed = re.findall(r"^\| \[`(\w+\.py)`\]\(", page, re.MULTILINE)
     assert sorted(listed) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 

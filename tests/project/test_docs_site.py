@@ -59,7 +59,9 @@ def test_how_to_programs_run(page: Path) -> None:
     run(page, "page", "\n\n".join(code for title, code in found if not title))
 
 
-@pytest.mark.parametrize("page", [DOCS / "index.md", *HOW_TO], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [DOCS / "index.md", DOCS / "examples.md", *HOW_TO], ids=lambda page: page.stem
+)
 def test_printed_examples_are_the_files(page: Path) -> None:
     for title, code in blocks(page):
         assert not title or code == (ROOT / title).read_text()
@@ -102,11 +104,25 @@ RESPONSES = [{"visits": 1}, {"visits": 2}, {"user": "ada"}, {"visits": 3}, {"use
 @pytest.mark.filterwarnings("default")  # of the other frameworks
 def test_both_programs_of_a_migration_respond_alike(page: Path) -> None:
     programs = dict(blocks(page))
-    assert list(programs) == ["before", "after"]
-    for name, code in programs.items():
-        app = run(page, name, code).app
+    assert [*programs][-2:] == ["before", "after"]
+    for name in ("before", "after"):
+        app = run(page, name, programs[name]).app
         with open_client(app) as client:
             assert [client.post(url).json() for url in REQUESTS] == RESPONSES, name
+
+
+def test_two_lines_migrate_from_starlette(tmp_path: Path) -> None:
+    page = DOCS / "migrate" / "starlette.md"
+    programs = dict(blocks(page))
+    imported, _, middleware = programs["the two lines"].strip().partition("\n\n")
+    code = re.sub(
+        r"^from starlette\.middleware\.sessions import .*$", imported, programs["before"], flags=re.M
+    )
+    code = re.sub(r"^    middleware=\[.*\],$", f"    {middleware},", code, flags=re.M)
+    code = code.replace("/var/lib/shop", str(tmp_path))
+    with open_client(run(page, "two_lines", code).app) as client:
+        assert [client.post(url).json() for url in REQUESTS] == RESPONSES
+    assert [*tmp_path.rglob("*")]  # the sessions
 
 
 def open_client(app: object) -> httpx.Client | TestClient:
