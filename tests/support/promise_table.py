@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.selection import deselect_others
 from tests.system.fault_matrix.names import FAULTS
 
 PROMISES = range(1, 13)
@@ -215,14 +216,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     option = config.option
     if not option.write_table and not option.write_faults:
         return
-    is_fault = [item.path.name == "test_fault_matrix.py" for item in items]
-    chosen = [
-        item
-        for item, fault in zip(items, is_fault, strict=True)
-        if item.get_closest_marker("promise") and fault == bool(option.write_faults)
-    ]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-    items[:] = chosen
+
+    def is_chosen(item: pytest.Item) -> bool:
+        is_fault = item.path.name == "test_fault_matrix.py"
+        return bool(item.get_closest_marker("promise")) and is_fault == bool(option.write_faults)
+
+    deselect_others(config, items, is_chosen)
 
 
 class _Reports:
