@@ -186,6 +186,7 @@ async def test_no_read_comes_from_the_former_primary_after_a_write(binary: Path,
             proxy.redirect(new.port)
             assert await store.create(make_record(now())) is not None
             assert await asyncio.gather(*loads) == [before] * len(loads)
+            proxy.delay_answers(None)
             assert await asyncio.gather(*(store.load(before.key) for _ in range(MANY))) == [after] * MANY
 
 
