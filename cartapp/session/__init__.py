@@ -6,6 +6,11 @@ Further packages: `cartapp.session.fastapi` (dependencies), `cartapp.session.sto
 `cartapp.session.admin` (sessions outside a request).
 """
 
+import os
+
+if os.name != "posix":  # file locks, and generators that a forked process seeds again
+    raise ImportError("cartapp.session requires Linux or macOS.")
+
 from .admin.sessions import SessionInfo, Sessions
 from .commit import OnCount
 from .cookies import CookieOptions, Headers, cookie_values, read_cookie
