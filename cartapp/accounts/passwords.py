@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +41,8 @@ _NICENESS = 10
 def _lower_priority() -> None:
     """Lower the priority of this thread (`sched(7)`); other systems have one for the whole process."""
     if sys.platform == "linux":
-        os.nice(_NICENESS)
+        with suppress(OSError):  # a sandbox may deny the call; then the thread keeps its priority
+            os.nice(_NICENESS)
 
 
 # Guesses must delay neither the event loops of the workers nor the log-ins of returning users.

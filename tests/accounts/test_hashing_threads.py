@@ -1,6 +1,7 @@
 """The threads that hash passwords."""
 
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.accounts import (
     PASSWORD,
     AccountsEnvironment,
 )
+from tests.support.requirements import require_program
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +56,17 @@ async def test_attempts_from_unknown_networks_have_a_lower_priority(env: Account
     registration, guess, returning_user = hasher.seen
     assert registration == guess == _niceness() + 10
     assert returning_user == _niceness()
+
+
+def test_a_sandbox_may_deny_the_lower_priority() -> None:
+    deny = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=setpriority", "-e", "inject=setpriority:error=EPERM"]
+    code = (
+        "import asyncio\n"
+        "from cartapp.accounts.passwords import Passwords\n"
+        "print(asyncio.run(Passwords().hash('a long phrase of mine', is_known=False)))"
+    )
+    strace = require_program("strace", "apt-get install strace")
+    done = subprocess.run(
+        [strace, *deny, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("$argon2id$"), done.stderr
