@@ -62,7 +62,7 @@ class CountingClient:
 
 
 class SessionLoad(RequestLoops):
-    """All clients, each of which sends one request after the other."""
+    """All clients. Each sends one request after the other."""
 
     def __init__(self, visitors: Sequence[CountingClient]) -> None:
         super().__init__()
