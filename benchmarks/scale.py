@@ -14,15 +14,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from resource import struct_rusage
 from signal import SIGINT, default_int_handler, signal
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from threading import Timer
-from time import perf_counter
+from time import perf_counter, sleep
 
 from msgspec.structs import replace
 from sqlalchemy import Connection
@@ -72,6 +73,15 @@ class Run:
 
 
 @dataclass
+class Costs:
+    """Milliseconds of a load, a save and a create."""
+
+    load: float
+    save: float
+    create: float
+
+
+@dataclass
 class Figures:
     """What was measured on one backend."""
 
@@ -80,15 +90,16 @@ class Figures:
     rates: dict[str, float] = field(default_factory=dict)
     latency: dict[str, float] = field(default_factory=dict)
     """Milliseconds: p99 of loads when idle and during each long command."""
-    costs: dict[int, float] = field(default_factory=dict)
-    """Milliseconds of a load and a save, by the number of sessions."""
+    costs: dict[int, Costs] = field(default_factory=dict)
+    """Milliseconds of one request, by the number of sessions."""
     bytes: dict[int, int] = field(default_factory=dict)
     """Size of the store, by the number of sessions."""
 
     @property
-    def growth(self) -> float:
-        """The cost of a load and a save with all sessions, as a multiple of that with few."""
-        return self.costs[max(self.costs)] / self.costs[min(self.costs)]
+    def growth(self) -> Costs:
+        """The costs with all sessions, as multiples of those with few."""
+        few, all_ = self.costs[min(self.costs)], self.costs[max(self.costs)]
+        return Costs(all_.load / few.load, all_.save / few.save, all_.create / few.create)
 
 
 def session(number: int, *, at: int, expired: bool) -> Record:
@@ -175,7 +186,7 @@ class Cart:
             )
             stop = Timer(LONGEST, running.send_signal, [SIGINT])
             stop.start()
-            _, status, usage = os.wait4(running.pid, 0)
+            status, usage, peak = wait(running.pid)
             stop.cancel()
         running.returncode = os.waitstatus_to_exitcode(status)
         wall = perf_counter() - began
@@ -184,7 +195,24 @@ class Cart:
             text = errors.read_text()  # has the numbers so far
         elif running.returncode:
             raise SystemExit(f"cart {' '.join(arguments)} failed: {errors.read_text()}")
-        return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
+        return Run(wall, usage.ru_utime + usage.ru_stime, peak, text)
+
+
+def wait(pid: int) -> tuple[int, struct_rusage, float]:
+    """Wait for a child; return its status, its resource usage and its peak memory in MiB.
+
+    `ru_maxrss` starts with the memory of the parent (getrusage(2): it is kept across execve), so the mark
+    of the kernel is read until the process ends.
+    """
+    peak = 0
+    while True:
+        ended, status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            return status, usage, peak / 1024
+        with suppress(OSError):
+            found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())
+            peak = int(found[1]) if found else peak
+        sleep(0.01)
 
 
 @asynccontextmanager
@@ -212,18 +240,26 @@ def p99(times: Sequence[float]) -> float:
     return quantiles(times, n=100)[98] if len(times) > 1 else 0.0
 
 
-async def cost(store: Store, number: int) -> float:
-    """Return the median of a load and a save, in milliseconds."""
-    times = []
+async def request_costs(store: Store, number: int) -> Costs:
+    """Return the medians of a load, a save and a create."""
+    load, save, create = [], [], []
     for turn in range(REQUESTS):
         key = key_from_id(f"False {turn * 7919 % number}")
         began = perf_counter()
         record = await store.load(key)
-        if record is not None:
-            used = replace(record, last_used=record.last_used + 1, expires=record.expires + 1000 + turn)
-            await store.save(used, expected=record.version)
-        times.append((perf_counter() - began) * 1000)
-    return median(times)
+        loaded = perf_counter()
+        if record is None:
+            raise SystemExit(f"A session of {number:,} is missing.")
+        used = replace(record, last_used=record.last_used + 1, expires=record.expires + 1000 + turn)
+        await store.save(used, expected=record.version)
+        load.append(loaded - began)
+        save.append(perf_counter() - loaded)
+        new = session(-1 - turn, at=now(), expired=False)
+        began = perf_counter()
+        await store.create(new)
+        create.append(perf_counter() - began)
+        await store.delete(new.key)
+    return Costs(*(median(times) * 1000 for times in (load, save, create)))
 
 
 async def measure(name: str, url: str, copy_to: str, number: int, folder: Path) -> Figures:
@@ -246,9 +282,9 @@ async def measure(name: str, url: str, copy_to: str, number: int, folder: Path) 
                 await fill(store, first, last, expired=expired)
         full = size
         await settle(store)
-        figures.costs[size] = await cost(store, live)
+        figures.costs[size] = await request_costs(store, live)
         figures.bytes[size] = await size_in_bytes(store)
-        log(f"{name}: {size:,} sessions, {figures.costs[size]:.3f} ms, {figures.bytes[size] / 2**20:.0f} MiB")
+        log(f"{name}: {size:,} sessions, {figures.costs[size]}, {figures.bytes[size] / 2**20:.0f} MiB")
         if size == FEW:
             figures.commands["list of 1,000"] = await asyncio.to_thread(cart, "sessions", "list", "--json")
     one = session(10, at=now(), expired=False)
@@ -364,15 +400,31 @@ def table(all_figures: Sequence[Figures], number: int) -> str:
         "",
         f"![A request at more sessions]({CURVE.name})",
         "",
+        f"Milliseconds of one operation, and its multiple of that with {FEW:,} sessions:",
+        "",
+        "| | load | save | create |",
+        "|---|---|---|---|",
+    ]
+    for figures in all_figures:
+        costs, growth = astuple(figures.costs[max(figures.costs)]), astuple(figures.growth)
+        cells = " | ".join(f"{cost:.2f}, {times:.2f}" for cost, times in zip(costs, growth, strict=True))
+        lines.append(f"| {figures.name} | {cells} |")
+    lines += [
+        "",
         "Sessions per second, and the p99 of a concurrent load in ms (when idle):",
         "",
-        f"| | {' | '.join(rates)} | load and save, times that with {FEW:,} |",
-        f"|---|{'---|' * (len(rates) + 1)}",
+        f"| | {' | '.join(rates)} |",
+        f"|---|{'---|' * len(rates)}",
     ]
     for figures in all_figures:
         cells = " | ".join(_rate(figures, label) for label in rates)
-        lines.append(f"| {figures.name} | {cells} | {figures.growth:.2f} |")
+        lines.append(f"| {figures.name} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def load_and_save(figures: Figures) -> dict[int, float]:
+    """Return the milliseconds of a load and a save, by the number of sessions."""
+    return {size: cost.load + cost.save for size, cost in figures.costs.items()}
 
 
 def _rate(figures: Figures, label: str) -> str:
@@ -419,7 +471,7 @@ def main() -> None:
     if not chosen.only:
         write(section)
         RESULTS.write_text(json.dumps(results(measured, chosen.sessions), indent=1) + "\n")
-        CURVE.write_text(draw({figures.name: figures.costs for figures in measured}))
+        CURVE.write_text(draw({figures.name: load_and_save(figures) for figures in measured}))
     print(section, end="")
 
 

@@ -374,18 +374,32 @@ def test_table_of_many_sessions() -> None:
     run = scale.Run(1.25, 0.5, 80.4, "")
     redis = scale.Figures("Redis", {"list": run}, {"copy": 8123.4}, {"idle": 1, "copy": 2})
     files = scale.Figures("files", {"list": run}, {"copy": 10, "purge --expired": 5}, {"idle": 1, "copy": 2})
-    redis.costs, files.costs = {1000: 0.2, 10_000: 0.22}, {1000: 0.1, 10_000: 0.1}
+    redis.costs = {1000: scale.Costs(0.1, 0.2, 0.4), 10_000: scale.Costs(0.1, 0.22, 0.5)}
+    files.costs = {1000: scale.Costs(0.1, 0.1, 0.1)}
     files.latency["purge --expired"] = 3
     rows = [line for line in scale.table([redis, files], 1000).splitlines() if line.startswith("| ")]
     assert rows[1] == "| Redis | 1.25 s, 0.50, 80 |"
     assert rows[3:] == [
-        "| | copy | purge --expired | load and save, times that with 1,000 |",
-        "| Redis | 8,123, 2.0 (1.0) | - | 1.10 |",
-        "| files | 10, 2.0 (1.0) | 5, 3.0 (1.0) | 1.00 |",
+        "| | load | save | create |",
+        "| Redis | 0.10, 1.00 | 0.22, 1.10 | 0.50, 1.25 |",
+        "| files | 0.10, 1.00 | 0.10, 1.00 | 0.10, 1.00 |",
+        "| | copy | purge --expired |",
+        "| Redis | 8,123, 2.0 (1.0) | - |",
+        "| files | 10, 2.0 (1.0) | 5, 3.0 (1.0) |",
     ]
+    assert scale.load_and_save(redis) == {1000: pytest.approx(0.3), 10_000: pytest.approx(0.32)}
     found = json.loads(json.dumps(scale.results([redis, files], 10_000)))
-    assert found["Redis"]["costs"] == {"1000": 0.2, "10000": 0.22}
+    assert found["Redis"]["costs"]["10000"] == {"load": 0.1, "save": 0.22, "create": 0.5}
     assert found["files"]["commands"] == {"list": {"wall": 1.25, "cpu": 0.5, "peak": 80.4}}
+
+
+def test_peak_memory_is_that_of_the_child() -> None:
+    ballast = bytearray(b"x" * 200 * 2**20)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"])
+    status, _, peak = scale.wait(child.pid)
+    child.returncode = status
+    assert len(ballast) == 200 * 2**20
+    assert 1 < peak < 100
 
 
 def test_curve_of_many_sessions() -> None:
