@@ -1,4 +1,4 @@
-"""Draw the cost of a request by the number of sessions as an SVG."""
+"""Draw the growth of a cost by the number of sessions as an SVG."""
 
 from collections.abc import Mapping
 from math import log10
@@ -9,7 +9,7 @@ COLORS = ("#c0392b", "#2e6da4", "#b9770e", "#27864c", "#7d3c98")
 
 
 def draw(series: Mapping[str, Mapping[int, float]]) -> str:
-    """Return a plot of milliseconds by sessions for each name; the number of sessions is logarithmic."""
+    """Return a plot of multiples by sessions for each name; the number of sessions is logarithmic."""
     sizes = sorted({size for costs in series.values() for size in costs})
     most = max(cost for costs in series.values() for cost in costs.values())
     first, last = log10(sizes[0]), log10(sizes[-1])
@@ -23,8 +23,8 @@ def draw(series: Mapping[str, Mapping[int, float]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'font-family="sans-serif" font-size="12" fill="{TEXT}">',
-        "<title>Milliseconds of a load and a save, by the number of sessions</title>",
-        f'<text x="{LEFT}" y="18">ms for a load and a save, by the number of sessions</text>',
+        "<title>Time of a save, as a multiple of that on a small store, by the number of sessions</title>",
+        f'<text x="{LEFT}" y="18">a save, as a multiple of one on a store with 1,000 sessions</text>',
     ]
     for cost in (0, most / 2, most):
         parts.append(

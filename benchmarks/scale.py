@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, datetime
@@ -80,6 +80,10 @@ class Costs:
     save: float
     create: float
 
+    def over(self, few: "Costs") -> "Costs":
+        """Return these costs as multiples of others."""
+        return Costs(self.load / few.load, self.save / few.save, self.create / few.create)
+
 
 @dataclass
 class Figures:
@@ -91,15 +95,11 @@ class Figures:
     latency: dict[str, float] = field(default_factory=dict)
     """Milliseconds: p99 of loads when idle and during each long command."""
     costs: dict[int, Costs] = field(default_factory=dict)
-    """Milliseconds of one request, by the number of sessions."""
+    """Milliseconds of each operation, by the number of sessions."""
+    growth: dict[int, Costs] = field(default_factory=dict)
+    """The same as multiples of those on a store with few sessions, measured in turn with it."""
     bytes: dict[int, int] = field(default_factory=dict)
     """Size of the store, by the number of sessions."""
-
-    @property
-    def growth(self) -> Costs:
-        """The costs with all sessions, as multiples of those with few."""
-        few, all_ = self.costs[min(self.costs)], self.costs[max(self.costs)]
-        return Costs(all_.load / few.load, all_.save / few.save, all_.create / few.create)
 
 
 def session(number: int, *, at: int, expired: bool) -> Record:
@@ -240,80 +240,126 @@ def p99(times: Sequence[float]) -> float:
     return quantiles(times, n=100)[98] if len(times) > 1 else 0.0
 
 
-async def request_costs(store: Store, number: int) -> Costs:
-    """Return the medians of a load, a save and a create."""
-    load, save, create = [], [], []
+async def one_request(store: Store, key: str, turn: int) -> Costs:
+    """Return the milliseconds of a load, a save and a create."""
+    began = perf_counter()
+    record = await store.load(key)
+    loaded = perf_counter()
+    if record is None:
+        raise SystemExit(f"The session {key} is missing.")
+    used = replace(record, last_used=record.last_used + 1, expires=record.expires + 1000 + turn)
+    await store.save(used, expected=record.version)
+    saved = perf_counter()
+    new = session(-1 - turn, at=now(), expired=False)
+    creating = perf_counter()
+    await store.create(new)
+    created = perf_counter()
+    await store.delete(new.key)
+    return Costs(*(1000 * seconds for seconds in (loaded - began, saved - loaded, created - creating)))
+
+
+async def request_costs(few: Store, many: Store, live: int) -> tuple[Costs, Costs]:
+    """Return the median costs on a store with few and on one with many live sessions, measured in turns."""
+    stores = ((few, live_of(few, FEW)), (many, live))
+    found: list[list[Costs]] = [[], []]
     for turn in range(REQUESTS):
-        key = key_from_id(f"False {turn * 7919 % number}")
-        began = perf_counter()
-        record = await store.load(key)
-        loaded = perf_counter()
-        if record is None:
-            raise SystemExit(f"A session of {number:,} is missing.")
-        used = replace(record, last_used=record.last_used + 1, expires=record.expires + 1000 + turn)
-        await store.save(used, expected=record.version)
-        load.append(loaded - began)
-        save.append(perf_counter() - loaded)
-        new = session(-1 - turn, at=now(), expired=False)
-        began = perf_counter()
-        await store.create(new)
-        create.append(perf_counter() - began)
-        await store.delete(new.key)
-    return Costs(*(median(times) * 1000 for times in (load, save, create)))
+        for (store, number), costs in zip(stores, found, strict=True):
+            costs.append(await one_request(store, key_from_id(f"False {turn * 7919 % number}"), turn))
+    return median_of(found[0]), median_of(found[1])
 
 
-async def measure(name: str, url: str, copy_to: str, number: int, folder: Path) -> Figures:
-    figures, cart = Figures(name), Cart(url, folder)
-    store = open_store(url, timeout=60)
-    keeps = not isinstance(store, RedisStore)
-    live = number // 2 if keeps else number
-    if isinstance(store, SqlStore):
-        await store.create_table()
+def median_of(costs: Iterable[Costs]) -> Costs:
+    return Costs(*(median(times) for times in zip(*map(astuple, costs), strict=True)))
+
+
+@dataclass(frozen=True)
+class Target:
+    """The URLs of a store, of one that stays small, and of a copy's target."""
+
+    url: str
+    few: str
+    copy_to: str
+
+
+async def measure(name: str, target: Target, number: int, folder: Path) -> Figures:
+    figures, cart = Figures(name), Cart(target.url, folder)
+    store, few = open_store(target.url, timeout=60), open_store(target.few, timeout=60)
+    await create_table(store)
+    await create_table(few)
+    await add(few, target.few, 0, FEW)
     full = 0
     for size in sizes(number):
-        live = size // 2 if keeps else size
-        for first, last, expired in (
-            (full // 2 if keeps else full, live, False),
-            (full // 2, size - live, True),
-        ):
-            if isinstance(store, FileStore):
-                await fill_files(url, first, last, expired=expired)
-            else:
-                await fill(store, first, last, expired=expired)
+        await add(store, target.url, full, size)
         full = size
         await settle(store)
-        figures.costs[size] = await request_costs(store, live)
+        _, figures.costs[size] = costs = await request_costs(few, store, live_of(store, size))
+        figures.growth[size] = costs[1].over(costs[0])
         figures.bytes[size] = await size_in_bytes(store)
-        log(f"{name}: {size:,} sessions, {figures.costs[size]}, {figures.bytes[size] / 2**20:.0f} MiB")
+        log(f"{name}: {size:,} sessions, {figures.growth[size]}, {figures.bytes[size] / 2**20:.0f} MiB")
         if size == FEW:
             figures.commands["list of 1,000"] = await asyncio.to_thread(cart, "sessions", "list", "--json")
+    await few.close()
+    await run_queries(figures, cart)
+    await run_long_commands(figures, cart, store, target, live_of(store, number))
+    await store.close()
+    return figures
+
+
+def live_of(store: Store, size: int) -> int:
+    """Return how many sessions of a full store are live; Redis keeps no expired ones."""
+    return size if isinstance(store, RedisStore) else size // 2
+
+
+async def create_table(store: Store) -> None:
+    if isinstance(store, SqlStore):
+        await store.create_table()
+
+
+async def add(store: Store, url: str, full: int, size: int) -> None:
+    """Fill a store that has `full` sessions up to `size`."""
+    live, more = live_of(store, full), live_of(store, size)
+    for first, last, expired in ((live, more, False), (full - live, size - more, True)):
+        if isinstance(store, FileStore):
+            await fill_files(url, first, last, expired=expired)
+        else:
+            await fill(store, first, last, expired=expired)
+
+
+async def run_queries(figures: Figures, cart: Cart) -> None:
+    """Run the commands that answer an operator's questions."""
     one = session(10, at=now(), expired=False)
-    short: dict[str, tuple[str, ...]] = {
+    commands: dict[str, tuple[str, ...]] = {
         "list": ("list",),
         "list --user": ("list", "--user", str(one.user_id)),
         "list --sort size": ("list", "--sort", "size"),
         "show PREFIX": ("show", one.key[:10]),
         "stats": ("stats",),
     }
-    for label, arguments in short.items():
+    for label, arguments in commands.items():
         figures.commands[label] = await asyncio.to_thread(cart, "sessions", *arguments, "--json")
-        log(f"{name}: {label} {figures.commands[label].wall:.2f} s")
+        log(f"{figures.name}: {label} {figures.commands[label].wall:.2f} s")
+
+
+async def run_long_commands(figures: Figures, cart: Cart, store: Store, target: Target, live: int) -> None:
+    """Run the commands that touch many sessions, beside a load."""
     keys = [key_from_id(f"False {n}") for n in range(0, live, max(1, live // 500))]
     async with loads(store, keys) as times:
         await asyncio.sleep(3)
     figures.latency["idle"] = p99(times)
-    long: list[tuple[str, tuple[str, ...]]] = [("copy", ("backends", "copy", url, copy_to))]
-    long += [("purge --expired", ("sessions", "purge", "--expired"))] if keeps else []
-    long += [("purge --idle", ("sessions", "purge", "--idle", "7d", "--yes"))]
-    for label, arguments in long:
+    commands: list[tuple[str, tuple[str, ...]]] = [
+        ("copy", ("backends", "copy", target.url, target.copy_to)),
+        ("purge --expired", ("sessions", "purge", "--expired")),
+        ("purge --idle", ("sessions", "purge", "--idle", "7d", "--yes")),
+    ]
+    if isinstance(store, RedisStore):
+        del commands[1]  # Redis removes expired sessions itself
+    for label, arguments in commands:
         async with loads(store, keys) as times:
             run = await asyncio.to_thread(cart, *arguments)
         figures.latency[label] = p99(times)
         done = int((re.findall(r"\d+", run.out) or ["0"])[0])
         figures.rates[label] = done / run.wall
-        log(f"{name}: {label} {done} in {run.wall:.1f} s, p99 {figures.latency[label]:.1f} ms")
-    await store.close()
-    return figures
+        log(f"{figures.name}: {label} {done} in {run.wall:.1f} s, p99 {figures.latency[label]:.1f} ms")
 
 
 def sizes(number: int) -> list[int]:
@@ -361,8 +407,8 @@ def log(text: str) -> None:
 
 
 @contextmanager
-def targets(folder: Path) -> Iterator[dict[str, Callable[[], tuple[str, str]]]]:
-    """Yield for each backend a function that returns the URLs of the store and of a copy's target."""
+def targets(folder: Path) -> Iterator[dict[str, Callable[[], Target]]]:
+    """Yield for each backend a function that starts what it needs."""
     with ExitStack() as stack:
 
         def redis() -> str:
@@ -372,12 +418,21 @@ def targets(folder: Path) -> Iterator[dict[str, Callable[[], tuple[str, str]]]]:
         def copied() -> str:
             return f"{redis()}/0?prefix=copy:"
 
+        def postgres() -> str:
+            return stack.enter_context(postgresql.running()).url
+
+        def maria() -> str:
+            return stack.enter_context(mariadb.running(MEMORY)).url
+
+        def sqlite(name: str) -> str:
+            return f"sqlite:///{folder}/{name}.db"
+
         yield {
-            "Redis": lambda: (redis(), f"sqlite:///{folder}/copy.db"),
-            "PostgreSQL": lambda: (stack.enter_context(postgresql.running()).url, copied()),
-            "MariaDB": lambda: (stack.enter_context(mariadb.running(MEMORY)).url, copied()),
-            "SQLite": lambda: (f"sqlite:///{folder}/sessions.db", copied()),
-            "files": lambda: (f"file://{folder}/sessions", copied()),
+            "Redis": lambda: Target(redis(), redis(), sqlite("copy")),
+            "PostgreSQL": lambda: Target(postgres(), postgres(), copied()),
+            "MariaDB": lambda: Target(maria(), maria(), copied()),
+            "SQLite": lambda: Target(sqlite("sessions"), sqlite("few"), copied()),
+            "files": lambda: Target(f"file://{folder}/sessions", f"file://{folder}/few", copied()),
         }
 
 
@@ -400,13 +455,13 @@ def table(all_figures: Sequence[Figures], number: int) -> str:
         "",
         f"![A request at more sessions]({CURVE.name})",
         "",
-        f"Milliseconds of one operation, and its multiple of that with {FEW:,} sessions:",
+        f"Milliseconds of one operation, and the multiple of it on a store with {FEW:,} sessions beside it:",
         "",
         "| | load | save | create |",
         "|---|---|---|---|",
     ]
     for figures in all_figures:
-        costs, growth = astuple(figures.costs[max(figures.costs)]), astuple(figures.growth)
+        costs, growth = astuple(figures.costs[number]), astuple(figures.growth[number])
         cells = " | ".join(f"{cost:.2f}, {times:.2f}" for cost, times in zip(costs, growth, strict=True))
         lines.append(f"| {figures.name} | {cells} |")
     lines += [
@@ -422,9 +477,9 @@ def table(all_figures: Sequence[Figures], number: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load_and_save(figures: Figures) -> dict[int, float]:
-    """Return the milliseconds of a load and a save, by the number of sessions."""
-    return {size: cost.load + cost.save for size, cost in figures.costs.items()}
+def growth_of_save(figures: Figures) -> dict[int, float]:
+    """Return the cost of a save as multiples, by the number of sessions."""
+    return {size: growth.save for size, growth in figures.growth.items()}
 
 
 def _rate(figures: Figures, label: str) -> str:
@@ -466,12 +521,12 @@ def main() -> None:
     for name in BACKENDS if not chosen.only else chosen.only:
         # Servers and files of one backend at a time, for memory and disk.
         with TemporaryDirectory() as folder, targets(Path(folder)) as found:
-            measured.append(asyncio.run(measure(name, *found[name](), chosen.sessions, Path(folder))))
+            measured.append(asyncio.run(measure(name, found[name](), chosen.sessions, Path(folder))))
     section = table(measured, chosen.sessions)
     if not chosen.only:
         write(section)
         RESULTS.write_text(json.dumps(results(measured, chosen.sessions), indent=1) + "\n")
-        CURVE.write_text(draw({figures.name: load_and_save(figures) for figures in measured}))
+        CURVE.write_text(draw({figures.name: growth_of_save(figures) for figures in measured}))
     print(section, end="")
 
 

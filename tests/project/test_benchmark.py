@@ -374,20 +374,21 @@ def test_table_of_many_sessions() -> None:
     run = scale.Run(1.25, 0.5, 80.4, "")
     redis = scale.Figures("Redis", {"list": run}, {"copy": 8123.4}, {"idle": 1, "copy": 2})
     files = scale.Figures("files", {"list": run}, {"copy": 10, "purge --expired": 5}, {"idle": 1, "copy": 2})
-    redis.costs = {1000: scale.Costs(0.1, 0.2, 0.4), 10_000: scale.Costs(0.1, 0.22, 0.5)}
-    files.costs = {1000: scale.Costs(0.1, 0.1, 0.1)}
+    few, many = scale.Costs(0.1, 0.2, 0.4), scale.Costs(0.1, 0.22, 0.5)
+    for figures in (redis, files):
+        figures.costs, figures.growth = {10_000: many}, {10_000: many.over(few)}
     files.latency["purge --expired"] = 3
-    rows = [line for line in scale.table([redis, files], 1000).splitlines() if line.startswith("| ")]
+    rows = [line for line in scale.table([redis, files], 10_000).splitlines() if line.startswith("| ")]
     assert rows[1] == "| Redis | 1.25 s, 0.50, 80 |"
     assert rows[3:] == [
         "| | load | save | create |",
         "| Redis | 0.10, 1.00 | 0.22, 1.10 | 0.50, 1.25 |",
-        "| files | 0.10, 1.00 | 0.10, 1.00 | 0.10, 1.00 |",
+        "| files | 0.10, 1.00 | 0.22, 1.10 | 0.50, 1.25 |",
         "| | copy | purge --expired |",
         "| Redis | 8,123, 2.0 (1.0) | - |",
         "| files | 10, 2.0 (1.0) | 5, 3.0 (1.0) |",
     ]
-    assert scale.load_and_save(redis) == {1000: pytest.approx(0.3), 10_000: pytest.approx(0.32)}
+    assert scale.growth_of_save(redis) == {10_000: pytest.approx(1.1)}
     found = json.loads(json.dumps(scale.results([redis, files], 10_000)))
     assert found["Redis"]["costs"]["10000"] == {"load": 0.1, "save": 0.22, "create": 0.5}
     assert found["files"]["commands"] == {"list": {"wall": 1.25, "cpu": 0.5, "peak": 80.4}}
