@@ -6,6 +6,7 @@ const SUBMIT_TIMEOUT = 5_000; // until a form may be submitted again
 const REST = 150; // without another press before a change is sent
 const DOUBLE_CLICK = 250; // between two clicks that count as one
 const SETTLING = 700; // in which a click may miss a line that moved
+const SECOND_LOOK = 1_000; // until a change that the last page sent is probably stored
 
 const notices = document.getElementById("notices");
 const cartPage = document.querySelector(".to-cart").href;
@@ -249,6 +250,8 @@ addEventListener("pageshow", (event) => {
     pending.clear(); // from the back-forward cache
     for (const form of document.forms) if (isAddition(form)) renewKey(form);
   }
-  if (event.persisted || sessionStorage.getItem("stale")) refresh();
+  const isStale = sessionStorage.getItem("stale");
+  if (event.persisted || isStale) refresh();
+  if (isStale) setTimeout(refresh, SECOND_LOOK);
   sessionStorage.removeItem("stale");
 });

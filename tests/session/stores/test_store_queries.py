@@ -185,7 +185,7 @@ def test_sql_stores_answer_queries_themselves(
 
 def test_sqlite_reads_rows_of_a_table_scan_without_the_index_of_expiries() -> None:
     """Fetching each live row through the index takes twelve times as long."""
-    engine = create_engine("sqlite://")
+    engine = create_engine("sqlite://", paramstyle="named")
     table = statements_for(TABLE_NAME).table
     table.create(engine)
     every = Query()
@@ -196,8 +196,10 @@ def test_sqlite_reads_rows_of_a_table_scan_without_the_index_of_expiries() -> No
     )
     with engine.connect() as connection:
         for statement in statements:
-            sql = statement.params(at=1).compile(engine, compile_kwargs={"literal_binds": True})
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").all()
+            sql = statement.compile(engine)
+            plan = connection.exec_driver_sql(
+                f"EXPLAIN QUERY PLAN {sql}", sql.construct_params({"at": 1})
+            ).all()
             assert "SCAN cart_session" in {row.detail for row in plan}
     engine.dispose()
 
