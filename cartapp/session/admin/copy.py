@@ -7,8 +7,9 @@ one that was not written yet. Every write compares versions, so several copies m
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -36,9 +37,11 @@ from .copy_ledger import (
 from .copy_rules import CopyRules, reverse_entry
 from .listing import Pace, pages
 
+A = TypeVar("A")
 T = TypeVar("T")
 
-_BATCH: Final = 128  # sessions per write of the ledger
+_BATCH: Final = 512  # sessions per write of a chunk of the ledger, which encodes the whole chunk
+_PART: Final = 128  # sessions per bulk operation of a store; more would delay the requests of clients
 _WORKERS: Final = 4  # concurrent chunks of the ledger; more would delay the requests of clients
 _SESSIONS: Final = 50  # concurrent reads and writes of sessions
 _RAW: Final = 16  # bytes of a decoded key
@@ -199,9 +202,10 @@ class _Job:
             reserved = await self._reserve_many(known, loaded)
             # A new session needs no further request, so a task of its own would only cost time.
             new = [key for key in keys if reserved.get(key) is not None]
-            decisions = [await self._decide(key, known[key], loaded, reserved) for key in new]
+            decide = partial(self._decide, known=known, loaded=loaded, reserved=reserved)
+            decisions = [await decide(key) for key in new]
             others = (key for key in keys if reserved.get(key) is None)
-            decisions += await _run_all(self._decide(key, known[key], loaded, reserved) for key in others)
+            decisions += await self._run_limited(decide, others)
             chunk = await self._write_entries(decisions, chunk)
             if any(decision.delete for decision in decisions):
                 await self._check_source()
@@ -225,17 +229,18 @@ class _Job:
         ]
         if not saves or not isinstance(self._target, BulkWritable):
             return {}
-        versions = await self._target.save_many(saves)
+        versions = await _run_in_parts(self._target.save_many, saves)
         return {record.key: version is not None for record, version in zip(saves, versions, strict=True)}
 
     async def _apply_all(
         self, decisions: list[_Decision], chunk: Chunk, saved: Mapping[str, bool]
     ) -> list[str]:
         """Apply decisions; return the keys of sessions that have changed since."""
+        apply = partial(self._apply, chunk=chunk, saved=saved)
         written = [decision for decision in decisions if decision.key in saved]
-        done = [await self._apply(decision, chunk, saved) for decision in written]
+        done = [await apply(decision) for decision in written]
         others = [decision for decision in decisions if decision.key not in saved]
-        done += await _run_all(self._apply(decision, chunk, saved) for decision in others)
+        done += await self._run_limited(apply, others)
         return [one.key for one, is_done in zip((*written, *others), done, strict=True) if not is_done]
 
     async def _apply(self, decision: _Decision, chunk: Chunk, saved: Mapping[str, bool]) -> bool:
@@ -245,15 +250,23 @@ class _Job:
             if decision.has_reserved and entry and decision.entry.reservation != entry.reservation:
                 await self._withdraw(decision.key)
             return False
-        async with self._sessions:
-            if decision.save and not await self._save(decision.save, saved):
-                return False
-            if decision.delete and not await self._target.delete(decision.key, expected=decision.delete):
-                return False
+        if decision.save and not await self._save(decision.save, saved):
+            return False
+        if decision.delete and not await self._target.delete(decision.key, expected=decision.delete):
+            return False
         if decision.outcome:
             setattr(self._copied, decision.outcome, getattr(self._copied, decision.outcome) + 1)
             self._progress(self._copied)
         return True
+
+    async def _run_limited(self, step: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
+        """Run a step that sends requests of its own for each item, a limited number at a time."""
+
+        async def limited(item: A) -> T:
+            async with self._sessions:
+                return await step(item)
+
+        return await _run_all(map(limited, items))
 
     async def _save(self, record: Record, saved: Mapping[str, bool]) -> bool:
         if record.key in saved:
@@ -281,7 +294,12 @@ class _Job:
     # -- one session --------------------------------------------------------------------------------------
 
     async def _load_many(self, keys: Sequence[str]) -> Mapping[str, Record | UnreadableRecord] | None:
-        return await self._source.load_many(keys) if isinstance(self._source, BulkLoadable) else None
+        if not isinstance(self._source, BulkLoadable):
+            return None
+        loaded: dict[str, Record | UnreadableRecord] = {}
+        for part in _parts(keys):
+            loaded |= await self._source.load_many(part)
+        return loaded
 
     async def _reserve_many(
         self, known: Mapping[str, list[Entry]], loaded: Mapping[str, Record | UnreadableRecord] | None
@@ -296,7 +314,7 @@ class _Job:
         ]
         if not reservations:
             return {}
-        versions = await self._target.create_many(reservations)
+        versions = await _run_in_parts(self._target.create_many, reservations)
         return {
             one.key: None if version is None else replace(one, version=version)
             for one, version in zip(reservations, versions, strict=True)
@@ -309,24 +327,23 @@ class _Job:
     async def _decide(
         self,
         key: str,
-        known: list[Entry],
+        known: Mapping[str, list[Entry]],
         loaded: Mapping[str, Record | UnreadableRecord] | None,
         reserved: Mapping[str, Record | None],
     ) -> _Decision:
-        """Compare a session in both stores. `known` are its entries, the current one last: before it that of
+        """Compare a session in both stores. `known` has its entries, the current one last: before it that of
         a copy in the other direction, and those that another copy has changed since.
         """
-        async with self._sessions:
-            try:
-                record = await self._source.load(key) if loaded is None else loaded.get(key)
-                if isinstance(record, UnreadableRecord):
-                    raise record
-                if record is None or record.is_tombstone:
-                    return await self._decide_ended(key, known)
-                return await self._decide_live(record, known, reserved)
-            except UnreadableRecord as error:
-                logger.warning("Session %s was not copied: %s", key, error)
-                return _Decision(key, "unreadable")
+        try:
+            record = await self._source.load(key) if loaded is None else loaded.get(key)
+            if isinstance(record, UnreadableRecord):
+                raise record
+            if record is None or record.is_tombstone:
+                return await self._decide_ended(key, known[key])
+            return await self._decide_live(record, known[key], reserved)
+        except UnreadableRecord as error:
+            logger.warning("Session %s was not copied: %s", key, error)
+            return _Decision(key, "unreadable")
 
     async def _decide_ended(self, key: str, known: list[Entry]) -> _Decision:
         """End a session that ended in the source, if it is unchanged since it was copied."""
@@ -384,6 +401,19 @@ class _Job:
                 await self._target.delete(record.key, expected=found)
                 return None, False
         raise UnreadableRecord("its key in the target has a record that can be neither read nor removed")
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the items for each bulk operation."""
+    for start in range(0, len(items), _PART):
+        yield items[start : start + _PART]
+
+
+async def _run_in_parts(
+    operation: Callable[[Sequence[A]], Awaitable[Sequence[T]]], items: Sequence[A]
+) -> list[T]:
+    """Return the results of a bulk operation for all items."""
+    return [result for part in _parts(items) for result in await operation(part)]
 
 
 async def _run_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -39,7 +39,7 @@ _LIFETIME: Final = 400 * 86_400_000  # milliseconds; the longest cookie lifetime
 _SECRET_BYTES: Final = 32
 _FORMAT: Final = PLACEHOLDER + b"1"
 _ENTRY: Final = Struct(">16s4s8sqq8s8sq")
-_FROM_URL: Final = str.maketrans("-_", "+/")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 ATTEMPTS: Final = 10
 """Attempts to create a record at a key with an unloadable record."""
 _GENTLE_ATTEMPTS: Final = 5  # attempts before an unconditional delete
@@ -119,7 +119,7 @@ def chunk_number(key: str) -> int:
 
 def raw_key(key: str) -> bytes:
     """Decode a session key to its 16 bytes."""
-    return a2b_base64(key.translate(_FROM_URL) + "==")
+    return a2b_base64(key.encode().translate(_FROM_URL) + b"==")
 
 
 def key_from(raw: bytes) -> str:

@@ -42,7 +42,8 @@ class CopyRules:
 
     def entry_of_new(self, record: Record, reservation: Record) -> Entry:
         """Return the entry of a session that replaces its reservation."""
-        return changed(self._entry(record, []), reservation=reservation_number(reservation))
+        content, number = self.mark.content(record), reservation_number(reservation)
+        return Entry(self.mark.name, content, record.last_used, record.expires, number)
 
     def entry_of_ended(self, record: Record, known: list[Entry]) -> Entry:
         """Return the entry of a session that ended in the target but is live in the source."""
