@@ -341,7 +341,7 @@ async def run_queries(figures: Figures, cart: Cart) -> None:
 
 
 async def run_long_commands(figures: Figures, cart: Cart, store: Store, target: Target, live: int) -> None:
-    """Run the commands that touch many sessions, beside a load."""
+    """Run the commands that touch many sessions, while a client loads sessions."""
     keys = [key_from_id(f"False {n}") for n in range(0, live, max(1, live // 500))]
     async with loads(store, keys) as times:
         await asyncio.sleep(3)
@@ -455,7 +455,7 @@ def table(all_figures: Sequence[Figures], number: int) -> str:
         "",
         f"![A request at more sessions]({CURVE.name})",
         "",
-        f"Milliseconds of one operation, and the multiple of it on a store with {FEW:,} sessions beside it:",
+        f"Milliseconds of one operation, and its multiple of that with {FEW:,} sessions, measured in turns:",
         "",
         "| | load | save | create |",
         "|---|---|---|---|",
