@@ -1,4 +1,4 @@
-// The cart page follows the responses; focus, caret and scroll position stay.
+// The cart page follows the responses; focus, caret and scroll stay.
 
 const main = document.getElementById("content");
 let change; // {page, wishes, isOutdated} of shop.js

@@ -1,12 +1,12 @@
-// In-place updates of the cart; `cart.js` and `cards.js` show them. Without scripts, forms work by POST and redirect.
+// In-place updates of the cart; `cart.js` and `cards.js` show them. Without scripts, forms redirect.
 
 // Milliseconds:
 const REQUEST_TIMEOUT = 20_000;
 const SUBMIT_TIMEOUT = 5_000; // until a form may be submitted again
-const REST = 150; // without another press before a change is sent
+const REST = 150; // without a press before a change is sent
 const DOUBLE_CLICK = 250; // between two clicks that count as one
-const SETTLING = 700; // in which a click may miss a line that moved
-const SECOND_LOOK = 1_000; // until a change that the last page sent is probably stored
+const SETTLING = 700; // in which a click may miss a moved line
+const STORED = 1_000; // until a change of the last page is probably stored
 
 const notices = document.getElementById("notices");
 const cartPage = document.querySelector(".to-cart").href;
@@ -170,7 +170,7 @@ addEventListener("pagehide", () => {
     if (!isSent) fetchPage(url, { quantity });
   }
   for (const [form, state] of presses) {
-    if (state.sent) renewKey(form); // another request has the present key
+    if (state.sent) renewKey(form); // the present key is used
     if (state.fresh) fetchPage(form.action, [...new FormData(form), ["quantity", state.fresh]]);
   }
   wishes.clear();
@@ -205,7 +205,7 @@ async function parsePage(response) {
   return page;
 }
 
-// Show the badge and messages of a page, and its cart.
+// Show a page's badge, messages and cart.
 function update(page) {
   const badge = page.querySelector(".badge");
   if (badge) document.querySelector(".badge")?.replaceWith(badge);
@@ -238,7 +238,7 @@ function refresh() {
   if (!stale) enqueue(() => fetchPage(cartPage).then(parsePage).then(update, () => (stale = true)));
 }
 
-// Other tabs refresh after a log-in or log-out.
+// After a log-in or log-out other tabs refresh.
 const { user = "guest" } = document.body.dataset;
 if ((sessionStorage.getItem("user") ?? user) !== user) otherTabs.postMessage("changed");
 sessionStorage.setItem("user", user);
@@ -250,8 +250,6 @@ addEventListener("pageshow", (event) => {
     pending.clear(); // from the back-forward cache
     for (const form of document.forms) if (isAddition(form)) renewKey(form);
   }
-  const isStale = sessionStorage.getItem("stale");
-  if (event.persisted || isStale) refresh();
-  if (isStale) setTimeout(refresh, SECOND_LOOK);
+  if (event.persisted || sessionStorage.getItem("stale")) for (const delay of [0, STORED]) setTimeout(refresh, delay);
   sessionStorage.removeItem("stale");
 });
