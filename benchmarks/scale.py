@@ -163,7 +163,7 @@ async def put(store: RedisStore, one: Record, at: int) -> None:
         await store.create(one)
         return
     words = ("SET", store._redis_key(one.key), pack(one, 1), "PX", one.expires - at)
-    await store._submit(Command(words))
+    await store._commands.submit(Command(words))
 
 
 class Cart:
@@ -385,7 +385,7 @@ def analyze(statement: str, connection: Connection) -> None:
 async def size_in_bytes(store: Store) -> int:
     """Return the memory of a Redis server, or the size on disk of a table or of files."""
     if isinstance(store, RedisStore):
-        info = str(await store._execute("INFO", "memory"), "ascii")
+        info = str(await store._commands.execute("INFO", "memory"), "ascii")
         return int(info.partition("used_memory:")[2].partition("\r")[0])
     if isinstance(store, FileStore):
         some = list(store._base.glob("0[0-7]/*"))

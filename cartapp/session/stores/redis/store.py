@@ -7,16 +7,13 @@ key, so each is one atomic step on a cluster too.
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from hashlib import sha1
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
-from ...errors import StoreTimeout, StoreUnavailable, UnreadableRecord
+from ...errors import StoreUnavailable, UnreadableRecord
 from ...record import (
     KEY_LENGTH,
     Clock,
@@ -32,12 +29,10 @@ from ...record import (
     unpack,
     unpack_summary,
 )
-from ..batching import CommandBatcher
 from ..queries import Query
-from ..timeouts import SharedTimeout
 from . import listing
 from .client import Client, Command, Node, create_client
-from .errors import is_no_primary, is_timeout, reason_of
+from .commands import Commands, make_script
 from .url import Address
 
 logger: logging.Logger = logging.getLogger("cartapp.session")
@@ -51,18 +46,6 @@ _TURNS: Final = 10  # of the event loop until a new task has sent its command
 _MAX_LIFETIME: Final = 400 * 86_400.0  # seconds; no browser keeps a cookie longer (RFC 6265bis, 5.5)
 
 
-@dataclass(frozen=True, slots=True)
-class _Script:
-    """A Lua script and its SHA-1 digest for EVALSHA."""
-
-    text: str
-    digest: str
-
-
-def _script(text: str) -> _Script:
-    return _Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
 # In a packed record the version is in bytes 2 to 9, the last use in 10 to 17 and the expiry in 18 to 25; see
 # `record`. Values that are not records are left alone: for a type other than string `pcall` returns a table.
 # ARGV: expected version, now, new value, milliseconds to live.
@@ -71,24 +54,24 @@ local seen = redis.pcall('GETRANGE', KEYS[1], 2, 25)
 if type(seen) ~= 'string' or #seen < 24 or string.sub(seen, 1, 8) ~= ARGV[1] then return 0 end
 if struct.unpack('>i8', seen, 17) <= tonumber(ARGV[2]) then return 0 end
 """
-_SAVE: Final = _script(_LIVE + "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) return 1")
-_TOUCH: Final = _script(
+_SAVE: Final = make_script(_LIVE + "redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) return 1")
+_TOUCH: Final = make_script(
     _LIVE + "redis.call('SETRANGE', KEYS[1], 10, ARGV[3]) redis.call('PEXPIRE', KEYS[1], ARGV[4]) return 1"
 )
 # ARGV: expected version and last use.
-_DELETE: Final = _script("""
+_DELETE: Final = make_script("""
 if redis.pcall('GETRANGE', KEYS[1], 2, 17) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 # ARGV: a session's key, its expiry, now, the maximum lifetime in milliseconds, a limit.
 # Returns up to that many keys with an expired score; the record's expiry may be later by now.
-_ADD: Final = _script("""
+_ADD: Final = make_script("""
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3], 'LIMIT', 0, ARGV[5])
 """)
 
-_HEADS: Final = _script(listing.SCRIPT)
+_HEADS: Final = make_script(listing.SCRIPT)
 
 
 class RedisStore:
@@ -121,15 +104,11 @@ class RedisStore:
         connect: Callable[[], Client] | None = None,
     ) -> None:
         self.name: str = address.backend
-        self._address = address
         self._prefix = address.prefix.encode()
         self._clock = clock
-        self._timeout = timeout
-        self._limit = SharedTimeout(timeout)
-        self._pool_size = pool_size
         self._max_lifetime = round((_MAX_LIFETIME if max_age is None else max_age) * 1000)
-        self._connect = connect or partial(create_client, address, timeout=timeout, pool_size=pool_size)
-        self._open: tuple[Client, CommandBatcher[Command]] | None = None
+        connect = connect or partial(create_client, address, timeout=timeout, pool_size=pool_size)
+        self._commands = Commands(address, connect, timeout=timeout, pool_size=pool_size)
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -137,7 +116,7 @@ class RedisStore:
         """See `Store.create`."""
         version = new_version()
         packed, left = pack(record, version), self._time_to_live(record.expires)
-        if not await self._execute("SET", self._redis_key(record.key), packed, "NX", "PX", left):
+        if not await self._commands.execute("SET", self._redis_key(record.key), packed, "NX", "PX", left):
             return None
         if record.user_id is not None:
             await self._add_to_index(record.user_id, record)
@@ -145,27 +124,28 @@ class RedisStore:
 
     async def load(self, key: str) -> Record | None:
         """See `Store.load`."""
-        record = self._record(key, await self._submit(Command(("GET", self._redis_key(key)))))
+        record = self._record(key, await self._commands.submit(Command(("GET", self._redis_key(key)))))
         return record if record is not None and record.expires > self._clock() else None
 
     async def save(self, record: Record, *, expected: Version) -> Version | None:
         """See `Store.save`; an expired or unreadable record counts as missing."""
         version = new_version()
         words = _bytes(expected), self._clock(), pack(record, version), self._time_to_live(record.expires)
-        return version if await self._run_script(_SAVE, self._redis_key(record.key), *words) else None
+        was_saved = await self._commands.run_script(_SAVE, self._redis_key(record.key), *words)
+        return version if was_saved else None
 
     async def touch(self, key: str, *, expected: Version, last_used: int, expires: int) -> bool:
         """See `Store.touch`; an expired or unreadable record counts as missing."""
         times = _bytes(last_used) + _bytes(expires)
         words = _bytes(expected), self._clock(), times, self._time_to_live(expires)
-        return bool(await self._run_script(_TOUCH, self._redis_key(key), *words))
+        return bool(await self._commands.run_script(_TOUCH, self._redis_key(key), *words))
 
     async def delete(self, key: str, *, expected: RecordOrSummary | None = None) -> bool:
         """See `Store.delete`. Without `expected` it removes unreadable values too."""
         if expected is None:
-            return bool(await self._execute("DEL", self._redis_key(key)))
+            return bool(await self._commands.execute("DEL", self._redis_key(key)))
         seen = _bytes(expected.version) + _bytes(expected.last_used)
-        if not await self._run_script(_DELETE, self._redis_key(key), seen):
+        if not await self._commands.run_script(_DELETE, self._redis_key(key), seen):
             return False
         if expected.user_id is not None:
             await self._remove_from_index(expected.user_id, key)
@@ -173,16 +153,11 @@ class RedisStore:
 
     async def ping(self) -> None:
         """See `Store.ping`. Pings one node of a cluster."""
-        await self._execute("PING")
+        await self._commands.execute("PING")
 
     async def close(self) -> None:
         """See `Store.close`."""
-        if self._open is not None:
-            client, batcher = self._open
-            self._open = None
-            await batcher.close()
-            with suppress(RedisError, TimeoutError):  # a hanging server must not block the close
-                await self._limit.wait_for(client.close())
+        await self._commands.close()
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -205,12 +180,12 @@ class RedisStore:
 
     async def estimate(self) -> int:
         """See `Estimable.estimate`. Counts all keys of the database, those of others included."""
-        commands = [Command(("DBSIZE",), node) for node in await self._nodes()]
-        return sum(map(self._check, await asyncio.gather(*map(self._submit, commands))))
+        commands = [Command(("DBSIZE",), node) for node in await self._commands.nodes()]
+        return sum(map(self._commands.check, await asyncio.gather(*map(self._commands.submit, commands))))
 
     async def load_many(self, keys: Sequence[str]) -> Mapping[str, Record | UnreadableRecord]:
         """See `BulkLoadable.load_many`."""
-        answers = await self._submit_all([Command(("GET", self._redis_key(key))) for key in keys])
+        answers = await self._commands.submit_all([Command(("GET", self._redis_key(key))) for key in keys])
         found: dict[str, Record | UnreadableRecord] = {}
         at = self._clock()
         for key, answer in zip(keys, answers, strict=True):
@@ -226,7 +201,7 @@ class RedisStore:
     async def create_many(self, records: Sequence[Record]) -> Sequence[Version | None]:
         """See `BulkWritable.create_many`."""
         versions = [new_version() for _ in records]
-        answers = await self._submit_all(
+        answers = await self._commands.submit_all(
             [
                 Command(
                     (
@@ -237,7 +212,7 @@ class RedisStore:
                 for record, version in zip(records, versions, strict=True)
             ]
         )
-        are_new = [bool(self._check(answer)) for answer in answers]
+        are_new = [bool(self._commands.check(answer)) for answer in answers]
         await asyncio.gather(
             *(
                 self._add_to_index(record.user_id, record)
@@ -259,31 +234,31 @@ class RedisStore:
             )
             for record, version in zip(records, versions, strict=True)
         ]
-        answers = await self._submit_all(commands)
+        answers = await self._commands.submit_all(commands)
         for number, answer in enumerate(answers):
             if isinstance(answer, NoScriptError):
-                answers[number] = await self._evaluate(_SAVE, 1, *commands[number].words[3:])
+                answers[number] = await self._commands.evaluate(_SAVE, 1, *commands[number].words[3:])
         return [
-            version if self._check(answer) else None
+            version if self._commands.check(answer) else None
             for version, answer in zip(versions, answers, strict=True)
         ]
 
     def connections_in_use(self) -> int:
         """See `Pooled.connections_in_use`."""
-        return 0 if self._open is None else self._open[1].in_flight
+        return self._commands.in_flight
 
     async def check_index(self, user_id: str) -> None:
         """See `Indexed.check_index`: the commands of `scan`, `create` and `delete`, with no effect."""
         index, legacy = self._index_key(user_id), self._legacy_index_key(user_id)
         for scan, remove, key in (("ZSCAN", "ZREM", index), ("SSCAN", "SREM", legacy)):
-            await self._execute(scan, key, 0)
-            await self._execute(remove, key, "")
+            await self._commands.execute(scan, key, 0)
+            await self._commands.execute(remove, key, "")
 
     async def _all_pages(self, prefix: str) -> AsyncIterator[Sequence[Summary]]:
         escaped = re.sub(rb"[*?[\\]", rb"\\\g<0>", self._prefix)
         pattern = escaped + prefix.encode() + b"?" * (KEY_LENGTH - len(prefix))
         count = _NAMES if prefix else _HEADERS
-        for node in await self._nodes():
+        for node in await self._commands.nodes():
             page = self._read_page(0, pattern, count, node)
             try:
                 while True:
@@ -292,7 +267,7 @@ class RedisStore:
                         async for plain in self._plain_pages(node, pattern):
                             yield plain
                         break
-                    cursor, found = self._check(answer)
+                    cursor, found = self._commands.check(answer)
                     if int(cursor) == 0:
                         yield await self._summaries(found)
                         break
@@ -308,7 +283,7 @@ class RedisStore:
         self, cursor: bytes | int, pattern: bytes, count: int, node: Node
     ) -> "asyncio.Task[object]":
         words = cursor, pattern, count
-        return asyncio.create_task(self._evaluate(_HEADS, 0, *words, at=node))
+        return asyncio.create_task(self._commands.evaluate(_HEADS, 0, *words, at=node))
 
     async def _plain_pages(self, node: Node, pattern: bytes) -> AsyncIterator[Sequence[Summary]]:
         """Yield the same pages by single commands that read whole records."""
@@ -349,7 +324,7 @@ class RedisStore:
         records = await self._records([name.decode("ascii", "replace") for name in names])
         ended = [key for key, record in records.items() if record is None]
         if ended:
-            await self._execute(remove, index, *ended)
+            await self._commands.execute(remove, index, *ended)
         return [
             summarize(record)
             for record in records.values()
@@ -363,7 +338,7 @@ class RedisStore:
         cursor = 0
         while True:
             command = Command((*words, cursor, *options, "COUNT", _STEP), at)
-            position, names = self._check(await self._submit(command))
+            position, names = self._commands.check(await self._commands.submit(command))
             yield names
             cursor = int(position)
             if cursor == 0:
@@ -373,7 +348,7 @@ class RedisStore:
         """Return the records under these keys, None for missing ones, without unreadable ones."""
         keys = [key for key in keys if is_key(key)]
         commands = [Command(("GET", self._redis_key(key))) for key in keys]
-        answers = await asyncio.gather(*map(self._submit, commands))
+        answers = await asyncio.gather(*map(self._commands.submit, commands))
         records = {}
         for key, answer in zip(keys, answers, strict=True):
             try:
@@ -389,25 +364,27 @@ class RedisStore:
             self._time_to_live(record.created + self._max_lifetime), self._time_to_live(record.expires)
         )
         words = record.key, record.expires, at, longest, _STEP
-        due = [name.decode("ascii", "replace") for name in await self._run_script(_ADD, index, *words)]
+        due = [
+            name.decode("ascii", "replace") for name in await self._commands.run_script(_ADD, index, *words)
+        ]
         if not due:
             return
         found = await self._records(due)
         if ended := [key for key, live in found.items() if live is None]:
-            await self._execute("ZREM", index, *ended)
+            await self._commands.execute("ZREM", index, *ended)
         if scores := [
             word for live in found.values() if live is not None for word in (live.expires, live.key)
         ]:
-            await self._execute("ZADD", index, "XX", *scores)
+            await self._commands.execute("ZADD", index, "XX", *scores)
 
     async def _remove_from_index(self, user_id: str, key: str) -> None:
         """Remove an ended session. If that fails, the user's next listing or log-in does it."""
         try:
-            await self._execute("ZREM", self._index_key(user_id), key)
+            await self._commands.execute("ZREM", self._index_key(user_id), key)
         except StoreUnavailable as error:
             logger.info("Session %s has ended, but its user's index still has it: %s", key, error)
 
-    # -- commands -----------------------------------------------------------------------------------------
+    # -- keys and records ---------------------------------------------------------------------------------
 
     def _key(self, name: bytes) -> str:
         """Return the session key of the name of a Redis key."""
@@ -427,72 +404,11 @@ class RedisStore:
         """Return the milliseconds until `expires`, at least 1: every key has an expiry."""
         return max(1, expires - self._clock())
 
-    async def _run_script(self, script: _Script, place: bytes, *words: str | bytes | int) -> Any:
-        return self._check(await self._evaluate(script, 1, place, *words))
-
-    async def _evaluate(
-        self, script: _Script, keys: int, *words: str | bytes | int, at: Node = None
-    ) -> object:
-        """Return the response to a script; the first `keys` words are keys."""
-        answer = await self._send_retrying(Command(("EVALSHA", script.digest, keys, *words), at))
-        if isinstance(answer, NoScriptError):  # nothing was done; EVAL also caches the script
-            answer = await self._send_retrying(Command(("EVAL", script.text, keys, *words), at))
-        return answer
-
-    async def _execute(self, *words: str | bytes | int) -> Any:
-        return self._check(await self._send_retrying(Command(words)))
-
-    async def _send_retrying(self, command: Command) -> object:
-        """Send a command, and once more if a replica refuses it: the name may point to a primary now."""
-        answer = await self._submit(command)
-        return await self._submit(command) if is_no_primary(answer) else answer
-
-    async def _submit_all(self, commands: Sequence[Command]) -> list[object]:
-        """Return the responses to concurrent commands, as `_send_retrying` does."""
-        answers = list(await asyncio.gather(*map(self._submit, commands)))
-        for number, answer in enumerate(answers):
-            if is_no_primary(answer):
-                answers[number] = await self._submit(commands[number])
-        return answers
-
-    def _submit(self, command: Command) -> Awaitable[object]:
-        """Return the response of the server; errors are returned as exceptions."""
-        return self._client()[1].submit(command)
-
-    def _client(self) -> tuple[Client, CommandBatcher[Command]]:
-        """Create the client on first use, in the process and event loop that use it."""
-        if self._open is None:
-            client = self._connect()
-            batcher = CommandBatcher(
-                client.send, max_batch=client.max_batch, max_in_flight=self._pool_size, timeout=self._timeout
-            )
-            self._open = client, batcher
-        return self._open
-
-    async def _nodes(self) -> Sequence[Node]:
-        try:
-            return await self._limit.wait_for(self._client()[0].nodes())
-        except Exception as error:
-            raise self._unavailable(error) from error
-
     def _record(self, key: str, answer: Any) -> Record | None:
         if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
             raise UnreadableRecord("it is not a string")
-        packed = self._check(answer)
+        packed = self._commands.check(answer)
         return None if packed is None else unpack(key, packed)
-
-    def _check(self, answer: Any) -> Any:
-        if isinstance(answer, Exception):
-            raise self._unavailable(answer) from answer
-        return answer
-
-    def _unavailable(self, error: Exception) -> StoreUnavailable:
-        store = f"The {self.name} store at {self._address}"
-        if isinstance(error, TimeoutError):
-            return StoreTimeout(f"{store} did not respond within {self._timeout:g} seconds.")
-        late = is_timeout(error, is_cluster=self._address.kind == "cluster")
-        kind = StoreTimeout if late else StoreUnavailable
-        return kind(f"{store} cannot be used: {reason_of(error)}.")
 
 
 def _summary(key: str, head: bytes | None, length: int) -> Summary | None:
