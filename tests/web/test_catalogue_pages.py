@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from html import unescape
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -83,9 +84,24 @@ async def test_products_in_the_cart_have_a_stepper(client: httpx.AsyncClient) ->
 async def test_the_cart_ends_with_the_order(client: httpx.AsyncClient) -> None:
     assert 'popovertarget="order"' not in (await client.get("/cart")).text
     await client.post("/cart/add", data={"product_id": "2", "quantity": "3"})
-    (shown,) = re.findall(r"<pre[^>]*>(.*?)</pre>", (await client.get("/cart")).text, re.DOTALL)
-    assert json.loads(unescape(shown)) == {
+    assert await shown_order(client) == {
         "currency": "USD",
         "amount": 14997,
         "items": [{"product_id": 2, "description": "USB-C Hub", "unit_amount": 4999, "quantity": 3}],
     }
+
+
+async def test_an_order_of_many_items_is_complete(client: httpx.AsyncClient) -> None:
+    for number in range(25):
+        item = {"product_id": 1000 + number, "name": f"{{\n    {{ {number}", "price": 1, "quantity": 2}
+        await client.post("/api/cart/add", json=item)
+    order = await shown_order(client)
+    assert [item["product_id"] for item in order["items"]] == [1000 + number for number in range(25)]
+    assert order["amount"] == 5000
+
+
+async def shown_order(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Return the order at the end of the cart; it is shown in several elements."""
+    (shown,) = re.findall(r"<pre[^>]*>(.*?)</pre>", (await client.get("/cart")).text, re.DOTALL)
+    order: dict[str, Any] = json.loads(unescape(re.sub(r"</?code>", "", shown)))
+    return order

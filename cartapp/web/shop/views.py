@@ -17,7 +17,7 @@ from ..templating import get_formatter, get_theme, page
 from .browse import Query
 from .closed_catalogue import ShopCatalogue, notices
 from .flashes import FLASH_OF_CART, FLASH_OF_PREFERENCES, FLASH_OF_PROFILE, Flash, take_flashes
-from .order import order_json
+from .order import order_parts
 from .session_data import get_cart, get_preferences, get_profile
 
 
@@ -80,7 +80,7 @@ async def cart_page(
     cart = stored.with_offers(offers)
     context = {
         "cart": cart,
-        "order": order_json(cart),
+        "order": order_parts(cart),
         "item_count": cart.item_count,
         "expired": session.has_expired,
         "refused": request.path_params.get("product_id") if problem and typed_one else None,
