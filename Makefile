@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest
-QUICK_TESTS = $(PYTEST) --quick -n 2 --dist loadfile --max-worker-restart=0
+QUICK_TESTS = $(PYTEST) --quick -n 3 --dist loadfile --max-worker-restart=0
 
 UV := .venv/uv/bin/uv
 RESOLVE = $(UV) pip compile --python $(BIN)/python --all-extras --no-header --no-annotate --quiet --upgrade
@@ -63,7 +63,7 @@ format: .venv/dev.stamp ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-test-quick: lint ## lint, and the quick part of the tests: under a minute, with one Redis
+test-quick: lint ## lint, and the quick part of the tests: one to two minutes, with one Redis
 	$(QUICK_TESTS)
 
 # By file in a few processes, since many tests wait for a server; then the tests that a busy machine would disturb.

@@ -1,4 +1,4 @@
-"""A pytest plugin: `--quick` runs the most informative part of the suite within a minute.
+"""A pytest plugin: `--quick` runs the most informative part of the suite in about a minute.
 
 It excludes every server except one Redis, tests marked `alone` or `soak`, and those in `LEFT_OUT`: tests that
 start the application as processes, run other programs, send thousands of requests or wait for seconds.
