@@ -68,6 +68,16 @@ async def test_sessions_are_copied_with_data_expiry_and_user(pair: StorePair) ->
     assert await list_keys(pair.target, user="7") == {key_from_id(cookies[0])}
 
 
+async def test_a_large_chunk_of_the_ledger_is_copied(pair: StorePair, clock: ManualClock) -> None:
+    """Keys that begin alike are in one chunk; 600 take two batches, each of several bulk operations."""
+    keys = {f"AA{number:019d}A" for number in range(600)}
+    for key in keys:
+        assert await pair.source.store.create(replace(make_record(clock.now), key=key)) is not None
+    assert await pair.copy() == CopyResult(created=600)
+    assert await list_keys(pair.target) == keys
+    assert await pair.copy() == CopyResult(kept=600)
+
+
 async def test_a_repeated_copy_changes_nothing(pair: StorePair) -> None:
     cookies = [await pair.source.begin(number=number) for number in range(10)]
     await pair.copy()
