@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.scale import wait
 from cartapp.session.record import Record, new_id, now
 from cartapp.session.stores.registry import open_store
 from tests.support.commands import CLI, HOUR
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.anyio]
 
 MILLION = int(os.environ.get("CART_TEST_SESSIONS", "1000000"))
 AT_ONCE = 500
-SPARE = 64 * 1024  # KiB above the command's need with one session; a million handles would exceed it
+SPARE = 64  # MiB above the command's need with one session; a million handles would exceed it
 
 
 @pytest.fixture(params=["file", "sqlite", "redis"])
@@ -42,7 +43,7 @@ class Command:
     def __init__(self, url: str, folder: Path) -> None:
         self._environment = clean_environment(CART_SESSION_URL=url, CART_SESSION_TIMEOUT="60")
         self._folder = folder
-        self.peak = 0  # KiB, of the last call
+        self.peak = 0.0  # MiB, of the last call
 
     def __call__(self, *args: str) -> str:
         out = self._folder / "out"
@@ -50,10 +51,9 @@ class Command:
             running = subprocess.Popen(
                 [sys.executable, str(CLI), *args], cwd=self._folder, env=self._environment, stdout=printed
             )
-        _, status, usage = os.wait4(running.pid, 0)
+        status, _, self.peak = wait(running.pid)
         running.returncode = os.waitstatus_to_exitcode(status)
         assert running.returncode == 0
-        self.peak = usage.ru_maxrss
         return out.read_text()
 
     def json(self, *args: str) -> Any:
