@@ -27,7 +27,6 @@ from ...errors import (
 from ..backend import install_command
 from ..timeouts import TIMED_OUT, SharedTimeout
 from .dialects import Dialect, dialect_from_url
-from .driver_statements import DriverStatements
 from .pool_invalidation import PoolInvalidation
 from .runners import AsyncRunner, Operation, Runner, ThreadRunner
 from .sqlite_runner import EmbeddedRunner
@@ -93,7 +92,8 @@ class Database:
         self._create_runner = partial(create_runner or _runner, self.dialect, pool_size)
         self._limit = SharedTimeout(timeout)
         self._bulk_limit = SharedTimeout(_BULK_TIMEOUT)
-        self._statements = DriverStatements()
+        # Events of an engine of the application see all its statements.
+        self._direct = None if create_runner else self.dialect.driver_statements()
         self._runner, self._pool = self._create_runner()
 
     def is_same_as(self, url: str) -> bool:
@@ -108,7 +108,7 @@ class Database:
     async def fetch(
         self, statement: Executable, values: Values | None = None, *, direct: bool = False
     ) -> Rows:
-        """Return the rows of a query that finds a few. For `direct` see `DriverStatements`."""
+        """Return the rows of a query that finds a few. For `direct` see `driver_statements`."""
         execute = self._executor(direct)
 
         def query(connection: Connection) -> Rows:
@@ -190,7 +190,7 @@ class Database:
             raise self._unavailable(error) from error
 
     def _executor(self, direct: bool) -> Callable[..., Any]:
-        return self._statements.execute if direct and self.dialect.embedded else Connection.execute
+        return self._direct.execute if direct and self._direct else Connection.execute
 
     async def close(self) -> None:
         """Close connections and threads. Used again, it reconnects, on any event loop."""

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Delete, Engine, Select
 from sqlalchemy.exc import DBAPIError
 
 from ....errors import UnusableURL
+from ..driver_statements import DriverStatements
 from ..pool_invalidation import shut_down
 
 Ts = TypeVarTuple("Ts")
@@ -75,6 +76,10 @@ class Dialect(ABC):
     def is_async(self) -> bool:
         """Whether the driver is asynchronous; see `runners.AsyncRunner`."""
         return bool(self.url.get_dialect().is_async)
+
+    def driver_statements(self) -> DriverStatements | None:
+        """Return what executes constant statements faster than SQLAlchemy, if anything does."""
+        return None
 
     def connect_args(self) -> dict[str, Any]:
         """Arguments for the driver's `connect`, with a timeout only for a blocking driver."""

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from sqlalchemy import URL, Engine
 
+from ..driver_statements import DriverStatements
 from ..poolers import recognise_asyncpg, recognise_psycopg
 from .base import Dialect
 
@@ -40,6 +41,14 @@ class PostgreSQL(Dialect):
             self.url = self.url.difference_update_query(_LIBPQ)
 
     lock = "SELECT pg_advisory_xact_lock(1667330676)"  # the letters "cart" as a number
+
+    def driver_statements(self) -> DriverStatements | None:
+        """See `Dialect.driver_statements`."""
+        if self._driver != "asyncpg":
+            return None
+        from ..asyncpg_statements import AsyncpgStatements
+
+        return AsyncpgStatements()
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import URL, Connection
 
 from ....errors import InvalidStoreURL
+from ..driver_statements import CursorStatements, DriverStatements
 from ..sqlite_wal import MAX_LOG, WriteAheadLog
 from .base import Dialect
 
@@ -53,6 +54,10 @@ class SQLite(Dialect):
     def engine_options(self) -> dict[str, Any]:
         """See `Dialect.engine_options`. Transactions are explicit, in the driver's autocommit mode."""
         return {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": False, "pool_use_lifo": True}
+
+    def driver_statements(self) -> DriverStatements:
+        """See `Dialect.driver_statements`."""
+        return CursorStatements()
 
     def connect_args(self) -> dict[str, Any]:
         """See `Dialect.connect_args`."""
