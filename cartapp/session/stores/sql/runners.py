@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -164,14 +164,18 @@ class AsyncRunner:
     """
 
     def __init__(self, engine: "AsyncEngine", dialect: Dialect) -> None:
+        from sqlalchemy.ext.asyncio import AsyncSession
+
         self._engine = engine
+        self._session = AsyncSession(engine)  # has no state: only its `run_sync` is used
         self._dialect = dialect
         self._connecting = SharedTimeout(dialect.timeout)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Operation[T], *, writes: bool, brief: bool, unbounded: bool = False) -> T:
         """See `Runner.run`."""
-        task = asyncio.create_task(self._run(work, unbounded))
+        # One greenlet for the operation; an AsyncConnection uses one for each of its calls.
+        task = asyncio.create_task(self._session.run_sync(lambda _: self._run(work, unbounded)))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         try:
@@ -196,13 +200,14 @@ class AsyncRunner:
             return False
         return True
 
-    async def _run(self, work: Operation[T], unbounded: bool) -> T:
-        async with AsyncExitStack() as stack:
-            connecting = stack.enter_async_context(self._engine.connect())
-            # The timers of the pool and the driver are off; the caller's covers connecting, if there is one.
-            with _option_errors(self._dialect):
-                connection = await (self._connecting.wait_for(connecting) if unbounded else connecting)
-            return await connection.run_sync(work)
+    def _run(self, work: Operation[T], unbounded: bool) -> T:
+        """Connect and run the operation, where SQLAlchemy awaits the driver."""
+        # The timers of the pool and the driver are off; the caller's covers connecting, if there is one.
+        limit = self._connecting.limit() if unbounded else nullcontext()
+        with _option_errors(self._dialect), limit:
+            connecting = self._engine.sync_engine.connect()
+        with connecting as connection:
+            return work(connection)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
