@@ -187,6 +187,28 @@ async def test_a_new_connection_to_a_hanging_server_is_closed(running: SqlServer
         await other.close()
 
 
+@pytest.mark.parametrize("running", ["postgresql", "mariadb"], indirect=True)
+async def test_the_connection_of_a_cancelled_caller_is_not_reused(running: SqlServer) -> None:
+    """Its response may still come, or never."""
+    url = make_url(running.url)
+    assert url.port is not None
+    async with Proxy(url.port) as proxy, asyncio.timeout(DEADLINE):
+        other = SqlStore(
+            Database(url.set(port=proxy.port).render_as_string(hide_password=False), pool_size=1)
+        )
+        record = make_record(now())
+        assert await other.create(record) == 1
+        proxy.swallow()
+        loading = asyncio.create_task(other.load(record.key))
+        while not other.connections_in_use():  # noqa: ASYNC110 - a pool has no event
+            await asyncio.sleep(0)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        assert await other.load(record.key) == replace(record, version=1)
+        await other.close()
+
+
 async def test_an_operation_on_a_lost_connection_is_repeated_on_a_new_one(running: SqlServer) -> None:
     database = Database(running.url)
     assert await database.run(execute_one) == 1
