@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -144,6 +144,19 @@ class FileStore:
     async def load_many(self, keys: Sequence[str]) -> Mapping[str, Record | UnreadableRecord]:
         """See `BulkLoadable.load_many`."""
         return await self._run(self._load_all, keys)
+
+    async def delete_many(self, seen: Sequence[Summary]) -> tuple[int, Collection[str]]:
+        """See `BulkDeletable.delete_many`; up to 100 records of a shard under one lock."""
+        shards: dict[str, list[Summary]] = {}
+        for one in seen:
+            shards.setdefault(shard.shard_name(one.key), []).append(one)
+        removed, remaining = 0, list[str]()
+        for name, ones in shards.items():
+            for batch in _batches(ones):
+                gone, others = await self._run(self._remove_unchanged, name, batch)
+                removed += gone
+                remaining += others
+        return removed, remaining
 
     async def estimate(self) -> int:
         """See `Estimable.estimate`. Counts the files of some shards."""
@@ -389,6 +402,19 @@ class FileStore:
             return sum(_has_expired(folder, key, now) for key in keys)
         return 0
 
+    def _remove_unchanged(self, name: str, seen: Sequence[Summary]) -> tuple[int, list[str]]:
+        """Remove the records that are as seen; return their number, and the keys of the others."""
+        removed, others = 0, list[str]()
+        with suppress(FileNotFoundError), LockedShard(self._folder(name)) as folder:
+            for one in seen:
+                if _is_unchanged(folder, one) and folder.remove(one.key):
+                    removed += 1
+                else:
+                    others.append(one.key)
+            return removed, others
+        self._check_base()
+        return 0, []
+
     def _remove_expired(self, name: str, keys: list[str], now: int) -> int:
         with suppress(FileNotFoundError), LockedShard(self._folder(name)) as folder:
             return sum(folder.remove(key) for key in keys if _has_expired(folder, key, now))
@@ -416,9 +442,15 @@ def _has_expired(folder: Shard, key: str, now: int) -> bool:
     return found is not None and found.expires <= now
 
 
+def _is_unchanged(folder: Shard, seen: Summary) -> bool:
+    with suppress(UnreadableRecord):
+        return _is_still(folder.read(seen.key), seen)
+    return False
+
+
 def _is_still(stored: Record | None, seen: RecordOrSummary) -> bool:
     return stored is not None and (stored.version, stored.last_used) == (seen.version, seen.last_used)
 
 
-def _batches(keys: list[str]) -> Iterator[list[str]]:
+def _batches(keys: list[T]) -> Iterator[list[T]]:
     return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
