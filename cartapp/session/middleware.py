@@ -2,7 +2,7 @@
 
 import re
 from asyncio import get_running_loop
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
 
@@ -22,8 +22,8 @@ from .stores.base import Store
 _CACHING = (b"vary", b"cache-control")
 _PRIVATE = [(b"vary", b"Cookie"), (b"cache-control", b"no-store")]
 """A shared cache must not store a response that depends on a session (CVE-2026-27205)."""
-_MANAGER = "cartapp.session.manager"
-"""Scope key of the manager of the nearest `SessionMiddleware` outside."""
+_SESSIONS = "cartapp.session.sessions"
+"""Scope key of the sessions of each `SessionMiddleware` outside, by manager."""
 _PURPOSE = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
 _ADVANCE = re.compile(rb"(?:^|[;,])[ \t]*(?:prefetch|prerender|preview)[ \t]*(?:$|[;,])", re.IGNORECASE)
 
@@ -59,6 +59,10 @@ class SessionMiddleware:
     request.session.load()`. `data` is the class of the typed view. `error_response(scope, error)` builds the
     response for a failed commit. With the policy's `eager`, a page (GET, status 200, text/html, outside
     `skip`) creates a session for a client that has none.
+
+    Inside another one with the same manager, for example in a mounted application, it shares the session of
+    that one, which commits it and sets the cookie. Its own `load`, `skip`, `data` and `error_response` apply
+    to its application.
     """
 
     def __init__(
@@ -95,20 +99,23 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
+        outer: Mapping[SessionManager, Session] = scope.get(_SESSIONS, {})
+        if self.manager in outer:
+            await self._share(outer[self.manager], scope, receive, send)
+            return
         if "session" in scope:
-            _check_cookie_name(scope.get(_MANAGER), self.manager)
+            _check_cookie_names(outer, self.manager)
             scope = {**scope}  # the middleware outside reads its session from its own scope later
         if self.manager.loop is not get_running_loop():
             await self.manager.follow_loop()
         responder = _Responder(self, scope, receive, send)
         scope["session"] = responder.session
-        scope[_MANAGER] = self.manager
-        load = self._auto and not self.is_skipped(scope["path"])
+        scope[_SESSIONS] = {**outer, self.manager: responder.session}
         if scope["type"] == "websocket":
-            await responder.run_websocket(load)
+            await self._run_websocket(scope, receive, send)
             return
         try:
-            if load:
+            if self._loads(scope):
                 await responder.session.try_to_load()
             await self.app(scope, receive, responder.send)
         except HANDLED_ERRORS as error:
@@ -116,14 +123,58 @@ class SessionMiddleware:
                 raise
             await responder.send_error(error)
 
+    async def _share(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with the session of a middleware outside, which commits it."""
+        if scope["session"] is not session:
+            scope = {**scope, "session": session}  # another middleware in between has its own
+        with session.viewed_as(self.data):
+            if scope["type"] == "websocket":
+                await self._run_websocket(scope, receive, send)
+            else:
+                await self._run_inside(session, scope, receive, send)
+
+    async def _run_inside(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; respond to its errors here: a mounted one would turn them into a 500."""
+        started = False
+
+        async def send_and_track(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            if self._loads(scope):
+                await session.try_to_load()
+            await self.app(scope, receive, send_and_track)
+        except HANDLED_ERRORS as error:
+            if started:
+                raise
+            _log(scope, error)
+            session.drop_changes()
+            await self.error_response(scope, error)(scope, receive, send)
+
+    async def _run_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Load the session at the handshake; only `save()` commits, and nothing creates a session."""
+        try:
+            if self._loads(scope):
+                await scope["session"].load()
+        except StoreUnavailable as error:
+            logger.warning("Rejected a WebSocket: %s", error)
+            await send({"type": "websocket.close", "code": 1013, "reason": error_message(error)})
+            return
+        await self.app(scope, receive, send)
+
+    def _loads(self, scope: Scope) -> bool:
+        return self._auto and not self.is_skipped(scope["path"])
+
     def is_skipped(self, path: str) -> bool:
         """Return whether a path begins with one of the prefixes `skip`."""
         return path.startswith(self._skip)
 
 
-def _check_cookie_name(outer: SessionManager | None, own: SessionManager) -> None:
-    """Raise RuntimeError if two managers share a cookie: each would end the sessions of the other."""
-    if outer is not None and outer is not own and outer.cookie.name == own.cookie.name:
+def _check_cookie_names(outer: Iterable[SessionManager], own: SessionManager) -> None:
+    """Raise RuntimeError if another manager has the same cookie: each would end the other's sessions."""
+    if any(manager.cookie.name == own.cookie.name for manager in outer):
         raise RuntimeError(
             f"Two SessionMiddleware with different managers use the cookie {own.cookie.name}: give them one "
             "manager, or different names by cookie=CookieOptions(name=…)."
@@ -183,17 +234,6 @@ class _Responder:
             request_session.read_only = request_session.is_prefetch = True
         self.session = Session(request_session, middleware.data)
 
-    async def run_websocket(self, load: bool) -> None:
-        """Load the session at the handshake; only `save()` commits, and nothing creates a session."""
-        try:
-            if load:
-                await self.session.load()
-        except StoreUnavailable as error:
-            logger.warning("Rejected a WebSocket: %s", error)
-            await self._send({"type": "websocket.close", "code": 1013, "reason": error_message(error)})
-            return
-        await self._middleware.app(self._scope, self._receive, self._send)
-
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application; commit before the first byte.
 
@@ -247,7 +287,7 @@ class _Responder:
         """Send the error in place of the handler's response."""
         if self._replaced:
             return
-        logger.warning("%s %s: %s", self._scope["method"], quote(self._scope["path"]), error)
+        _log(self._scope, error)
         await self._replace(self._middleware.error_response(self._scope, error))
 
     async def _run_exception_handler(self, error: Exception) -> None:
@@ -298,6 +338,11 @@ class _Responder:
         if not self._reader.is_ambiguous or self._request_session.read_only:
             return own
         return [*self._writer.expire_variants(self._scope, keep_own=bool(own)), *own]
+
+
+def _log(scope: Scope, error: SessionError) -> None:
+    """Log an error that becomes a response."""
+    logger.warning("%s %s: %s", scope["method"], quote(scope["path"]), error)
 
 
 def _make_private(headers: MutableHeaders) -> None:

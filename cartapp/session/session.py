@@ -1,7 +1,8 @@
 """The session object of a handler. It knows neither store nor HTTP: a `Committer` loads and commits it."""
 
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
@@ -181,6 +182,24 @@ class Session(RecordingDict):
     def revert(self) -> None:
         """Drop the changes since the last commit."""
         self._reset(_shown_data(self.record))
+
+    # -- called by the middleware -------------------------------------------------------------------------
+
+    def drop_changes(self) -> None:
+        """Drop the changes since the last commit, for an error response in place of the handler's."""
+        self.mark_accessed()
+        if self.loaded:
+            self.revert()
+
+    @contextmanager
+    def viewed_as(self, view: type[Any] | None) -> Iterator[None]:
+        """Make `data` an instance of another class for a mounted application; None changes nothing."""
+        former = self._view
+        self._view = view or former
+        try:
+            yield
+        finally:
+            self._view = former
 
     # -- loading and saving -------------------------------------------------------------------------------
 
