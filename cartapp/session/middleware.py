@@ -55,10 +55,11 @@ class SessionMiddleware:
     `SessionMiddleware(app, store="redis://localhost", ttl=1800)`.
 
     `load="auto"` loads the session before the handler if the request has a well-formed cookie, except under
-    the path prefixes `skip`; with `load="explicit"` handlers load it by `SessionDep` or `await
-    request.session.load()`. `data` is the class of the typed view. `error_response(scope, error)` builds the
-    response for a failed commit. With the policy's `eager`, a page (GET, status 200, text/html, outside
-    `skip`) creates a session for a client that has none.
+    the path prefixes `skip`, which are written as routes of `app` are, without `root_path`. With
+    `load="explicit"` handlers load it by `SessionDep` or `await request.session.load()`. `data` is the class
+    of the typed view. `error_response(scope, error)` builds the response for a failed commit. With the
+    policy's `eager`, a page (GET, status 200, text/html, outside `skip`) creates a session for a client that
+    has none.
 
     Inside another one with the same manager, for example in a mounted application, it shares the session of
     that one, which commits it and sets the cookie. Its own `load`, `skip`, `data` and `error_response` apply
@@ -111,11 +112,12 @@ class SessionMiddleware:
         responder = _Responder(self, scope, receive, send)
         scope["session"] = responder.session
         scope[_SESSIONS] = {**outer, self.manager: responder.session}
+        load = self._auto and not responder.is_skipped
         if scope["type"] == "websocket":
-            await self._run_websocket(scope, receive, send)
+            await self._run_websocket(load, scope, receive, send)
             return
         try:
-            if self._loads(scope):
+            if load:
                 await responder.session.try_to_load()
             await self.app(scope, receive, responder.send)
         except HANDLED_ERRORS as error:
@@ -127,11 +129,14 @@ class SessionMiddleware:
         """Run the application with the session of a middleware outside, which commits it."""
         if scope["session"] is not session:
             scope = {**scope, "session": session}  # another middleware in between has its own
+        load = self._auto and not self.is_skipped(scope)
         with session.viewed_as(self.data):
             if scope["type"] == "websocket":
-                await self._run_websocket(scope, receive, send)
-            else:
-                await self._run_inside(session, scope, receive, send)
+                await self._run_websocket(load, scope, receive, send)
+                return
+            if load:
+                await session.try_to_load()
+            await self._run_inside(session, scope, receive, send)
 
     async def _run_inside(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; respond to its errors here: a mounted one would turn them into a 500."""
@@ -143,8 +148,6 @@ class SessionMiddleware:
             await send(message)
 
         try:
-            if self._loads(scope):
-                await session.try_to_load()
             await self.app(scope, receive, send_and_track)
         except HANDLED_ERRORS as error:
             if started:
@@ -153,10 +156,10 @@ class SessionMiddleware:
             session.drop_changes()
             await self.error_response(scope, error)(scope, receive, send)
 
-    async def _run_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_websocket(self, load: bool, scope: Scope, receive: Receive, send: Send) -> None:
         """Load the session at the handshake; only `save()` commits, and nothing creates a session."""
         try:
-            if self._loads(scope):
+            if load:
                 await scope["session"].load()
         except StoreUnavailable as error:
             logger.warning("Rejected a WebSocket: %s", error)
@@ -164,12 +167,17 @@ class SessionMiddleware:
             return
         await self.app(scope, receive, send)
 
-    def _loads(self, scope: Scope) -> bool:
-        return self._auto and not self.is_skipped(scope["path"])
+    def is_skipped(self, scope: Scope) -> bool:
+        """Return whether the path within the application begins with one of the prefixes `skip`."""
+        return bool(self._skip) and _get_route_path(scope).startswith(self._skip)
 
-    def is_skipped(self, path: str) -> bool:
-        """Return whether a path begins with one of the prefixes `skip`."""
-        return path.startswith(self._skip)
+
+def _get_route_path(scope: Scope) -> str:
+    """Return the path without ASGI's `root_path`, which a proxy or `Mount` sets, as Starlette's routes do."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    is_below = path.startswith(root) and path[len(root) :][:1] in ("", "/")
+    return path[len(root) :] if is_below else path
 
 
 def _check_cookie_names(outer: Iterable[SessionManager], own: SessionManager) -> None:
@@ -219,6 +227,7 @@ class _Responder:
         self._middleware = middleware
         self._policy = manager.policy
         self._scope = scope
+        self.is_skipped: bool = middleware.is_skipped(scope)  # now: `Mount` changes the path in the scope
         self._app = scope.get("app")
         self._receive = receive
         self._send = send
@@ -265,8 +274,7 @@ class _Responder:
 
     def _is_page(self, message: Message) -> bool:
         """Return whether this is a successful GET of a page, not a health check, an asset or an error."""
-        scope = self._scope
-        if scope["method"] != "GET" or message["status"] != 200 or self._middleware.is_skipped(scope["path"]):
+        if self._scope["method"] != "GET" or message["status"] != 200 or self.is_skipped:
             return False
         types = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
         return bool(types) and types[0].partition(b";")[0].strip().lower() == b"text/html"

@@ -35,10 +35,19 @@ async def run_asgi(
     *,
     lifespan: Literal["auto", "off"] = "off",
     factory: bool = False,
+    root_path: str = "",
 ) -> AsyncIterator[Server]:
     """Serve the application, or that of a factory, with this protocol class; yield the server."""
     # No logging configuration: it would affect other tests of this process.
-    config = uvicorn.Config(app, port=0, http=protocol, lifespan=lifespan, factory=factory, log_config=None)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=protocol,
+        lifespan=lifespan,
+        factory=factory,
+        root_path=root_path,
+        log_config=None,
+    )
     server = Server(config)
     task = asyncio.create_task(server.serve())
     await server.listens.wait()
