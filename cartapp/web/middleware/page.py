@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cartapp.accounts import Accounts
 
+from ..root_path import get_route_path
 from .compression import Compression
 from .head import Head
 from .page_visitor import PageVisitor
@@ -22,5 +23,5 @@ class PageMiddleware:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI application."""
-        is_api = scope["type"] == "http" and scope["path"].startswith("/api/")
+        is_api = scope["type"] == "http" and get_route_path(scope).startswith("/api/")
         return (self._api if is_api else self._page)(scope, receive, send)
