@@ -210,10 +210,15 @@ class Session(RecordingDict):
         return self
 
     async def try_to_load(self) -> None:
-        """Load the session before the handler; keep an outage until the handler accesses the session."""
+        """Load the session before the handler; keep an error until the handler accesses the session.
+
+        That is an outage of the store, or any error of `is_current`.
+        """
         try:
             await self.load()
-        except (StoreUnavailable, SessionBusy) as error:
+        except Exception as error:  # noqa: BLE001 - raised by the first access
+            if not isinstance(error, StoreUnavailable | SessionBusy):
+                logger.warning("The session was not loaded: %s: %s", type(error).__name__, error)
             self._load_error = error
 
     def save(self) -> Coroutine[Any, Any, None]:
