@@ -1,7 +1,7 @@
 """One object for a whole application: store, policy, cookie and keys, checked and built once."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Self, TypedDict, Unpack
@@ -94,12 +94,7 @@ class SessionManager:
     @classmethod
     def from_options(cls, store: Store | str, **options: Unpack[SessionOptions]) -> Self:
         """Build a manager from flat keyword arguments. Raises TypeError for an unknown one."""
-        unknown = options.keys() - SessionOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(
-                f"Unknown session option {', '.join(sorted(unknown))}; expected one of "
-                f"{', '.join(SessionOptions.__annotations__)}."
-            )
+        check_options(options)
         chosen: dict[str, Any] = {**options}
         names = [field.name for field in fields(SessionPolicy) if field.name in chosen]
         policy = SessionPolicy(**{name: chosen.pop(name) for name in names})
@@ -145,6 +140,13 @@ class SessionManager:
             )
         check_store("SessionManager", store, "a store or a URL such as redis://localhost")
         return store
+
+
+def check_options(options: Iterable[str], *, more: Iterable[str] = ()) -> None:
+    """Raise TypeError for a name that is neither one of `SessionOptions` nor one of `more`."""
+    known = [*more, *SessionOptions.__annotations__]
+    if unknown := sorted({*options}.difference(known)):
+        raise TypeError(f"Unknown session option {', '.join(unknown)}; expected one of {', '.join(known)}.")
 
 
 def _check(name: str, value: object, kind: type, expectation: str) -> None:

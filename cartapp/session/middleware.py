@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .error_responses import HANDLED_ERRORS, ErrorResponse, default_error_response, error_message
 from .errors import SessionError, StoreUnavailable
 from .hooks import logger
-from .manager import SessionManager, SessionOptions
+from .manager import SessionManager, SessionOptions, check_options
 from .request_session import RequestSession
 from .session import Session
 from .stores.base import Store
@@ -200,20 +200,26 @@ def _check_prefixes(skip: object) -> tuple[str, ...]:
     return prefixes
 
 
+_OWN_OPTIONS = ("manager", "store", "load", "skip", "data", "error_response")
+
+
 def _build_manager(
     manager: SessionManager | None, store: Store | str | None, options: SessionOptions
 ) -> SessionManager:
+    check_options(options, more=_OWN_OPTIONS)
     if manager is None:
         if store is None:
             raise TypeError(
-                "SessionMiddleware: expected a manager or a store, for example store=MemoryStore()."
+                'SessionMiddleware: expected a manager or a store, for example store="memory://".'
             )
         return SessionManager.from_options(store, **options)
     if not isinstance(manager, SessionManager):
         raise TypeError(f"SessionMiddleware: manager: expected SessionManager(…), got {manager!r}.")
     if store is not None or options:
         given = ", ".join([*(["store"] if store is not None else []), *options])
-        raise TypeError(f"SessionMiddleware: pass {given} to SessionManager, not along with a manager.")
+        raise TypeError(
+            f"SessionMiddleware: pass {given} to SessionManager.from_options, not along with a manager."
+        )
     return manager
 
 

@@ -1,6 +1,7 @@
 """`SessionManager`: one object for the middleware, `Sessions`, the inspector and the lifespan."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -29,6 +30,7 @@ from cartapp.session import (
 )
 from cartapp.session.admin import SessionInspector
 from cartapp.session.errors import StoreTimeout
+from cartapp.session.manager import SessionOptions
 from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.stores.wrappers.circuit_breaker import CircuitBreakerStore
 from cartapp.session.stores.wrappers.encryption import EncryptedStore
@@ -182,6 +184,12 @@ async def test_a_ping_fails_at_once_while_the_circuit_breaker_is_open() -> None:
     assert changes == [True]
 
 
+ALL_OPTIONS = (
+    "manager, store, load, skip, data, error_response, ttl, max_age, max_bytes, timeout, eager, is_current, "
+    "hooks, cookie, keys, clock, on_count"
+)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -200,7 +208,7 @@ async def test_a_ping_fails_at_once_while_the_circuit_breaker_is_open() -> None:
         ({"keys": "secret"}, "SessionManager: keys: expected KeyRing(secret), got str."),
         (
             {"store": None},
-            "SessionMiddleware: expected a manager or a store, for example store=MemoryStore().",
+            'SessionMiddleware: expected a manager or a store, for example store="memory://".',
         ),
         ({"store": 7}, "SessionManager: expected a store or a URL such as redis://localhost, got 7."),
         ({"store": "nosuch://"}, "No session store for nosuch"),
@@ -208,13 +216,18 @@ async def test_a_ping_fails_at_once_while_the_circuit_breaker_is_open() -> None:
             {"store": "cookie://"},
             "SessionManager: cookie:// needs keys=KeyRing(secret), to encrypt sessions.",
         ),
-        ({"tll": 60}, "Unknown session option tll; expected one of ttl, max_age, max_bytes,"),
+        ({"tll": 60}, f"Unknown session option tll; expected one of {ALL_OPTIONS}."),
+        ({"store": None, "secret_key": "x"}, "Unknown session option secret_key; expected one of manager,"),
+        (
+            {"manager": SessionManager("memory://"), "store": None, "secret_key": "x"},
+            "Unknown session option secret_key; expected one of manager,",
+        ),
         ({"load": "lazy"}, "SessionMiddleware: load: expected 'auto' or 'explicit', got 'lazy'."),
         ({"skip": "/static"}, "SessionMiddleware: skip: expected a list of path prefixes, got '/static'."),
         ({"manager": "redis://"}, "SessionMiddleware: manager: expected SessionManager(…), got 'redis://'."),
         (
             {"manager": SessionManager("memory://"), "ttl": 60},
-            "SessionMiddleware: pass store, ttl to SessionManager, not along with a manager.",
+            "SessionMiddleware: pass store, ttl to SessionManager.from_options, not along with a manager.",
         ),
     ],
 )
@@ -256,6 +269,14 @@ def test_bad_cookie_options_raise_one_clear_sentence(options: dict[str, Any], se
     with pytest.raises((TypeError, ValueError), match=r"^CookieOptions") as caught:
         CookieOptions(**options)
     assert str(caught.value).startswith(sentence)
+
+
+def test_the_advice_of_error_messages_works() -> None:
+    SessionMiddleware(FastAPI(), store="memory://")
+    manager = SessionManager.from_options(store="memory://", ttl=60)
+    assert SessionMiddleware(FastAPI(), manager).manager.policy.ttl == 60
+    named = {*inspect.signature(SessionMiddleware).parameters} - {"app", "options"}
+    assert {*ALL_OPTIONS.split(", ")} == named | SessionOptions.__annotations__.keys()
 
 
 WRAPPERS: dict[str, Callable[[Any], object]] = {
