@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
+from .arguments import check_integer, check_user_id
 from .codec import Raws
 from .durations import Duration
 from .errors import SessionBusy, StoreUnavailable, UnreadableRecord, UnsupportedValue
@@ -332,7 +333,12 @@ class Session(RecordingDict):
 
         Every load passes `epoch` to `is_current(user_id, epoch)`, so raising a user's epoch ends all sessions
         of that user. A new ID at every log-in is ASVS 7.2.4.
+
+        Raises TypeError or ValueError unless `user_id` is a string of at most 255 characters and `epoch` an
+        integer of 64 bits.
         """
+        check_user_id("Session.log_in: user_id", user_id)
+        check_integer("Session.log_in: epoch", epoch)
         self._require_loaded()
         self.changes.new_user, self.changes.resuming = (user_id, epoch), resume
         self.changes.rotating = True

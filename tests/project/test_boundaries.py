@@ -63,15 +63,15 @@ SESSION_IMPORTS = {
     "retry": {"errors"},
     "policy": {"codec", "durations", "errors", "hooks", "record"},
     "session": {
-        *("codec", "durations", "errors", "mapping", "operations", "policy", "record", "tracked_values"),
-        "typed",
+        *("arguments", "codec", "durations", "errors", "mapping", "operations", "policy", "record"),
+        *("tracked_values", "typed"),
     },
     "record": {"errors"},
     "errors": set(),
 }
 """Permitted imports of the library's main modules within the library."""
 
-STORE_IMPORTS = {"durations", "record", "errors", "stores.base"}
+STORE_IMPORTS = {"arguments", "durations", "record", "errors", "stores.base"}
 """Permitted imports of a store within the library, in addition to helpers in `stores`."""
 WRAPPERS = {"stores.wrappers.encryption": {"crypto"}}
 """Additional permitted imports of stores that wrap another store."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from ..durations import to_seconds
 from ..errors import StoreTimeout, StoreUnavailable
 from ..record import Record, key_from_id, new_id, now
 from ..stores.base import Indexed, Store
@@ -28,8 +29,9 @@ class StepTiming:
 
 async def ping(store: Store, *, timeout: float) -> float:
     """Return the duration of a ping in milliseconds. Raises `StoreUnavailable` after `timeout` seconds."""
+    limit = SharedTimeout(to_seconds("ping: timeout", timeout))
     start = perf_counter()
-    await _limit(store, store.ping(), SharedTimeout(timeout))
+    await _limit(store, store.ping(), limit)
     return (perf_counter() - start) * 1000
 
 
@@ -39,7 +41,7 @@ async def round_trip(store: Store, *, timeout: float) -> list[StepTiming]:
     `timeout` is in seconds, for each step. Raises `StoreUnavailable` if a step fails, times out, or does not
     have its effect.
     """
-    limit = SharedTimeout(timeout)
+    limit = SharedTimeout(to_seconds("round_trip: timeout", timeout))
     steps: list[StepTiming] = []
 
     async def timed(name: str, operation: Awaitable[T]) -> T:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Final
 
+from ..arguments import check_rate
 from ..errors import StoreNotSupported
 from ..record import Summary
 from ..stores.base import Listable, Store
@@ -20,6 +21,8 @@ class Pace:
     """Counts the sessions of a long operation and limits their rate; `rate` is in sessions a second."""
 
     def __init__(self, on_count: OnCount | None = None, rate: float | None = None) -> None:
+        if rate is not None:
+            check_rate("rate", rate)
         self._on_count = on_count
         self._rate = rate
         self._began: float | None = None

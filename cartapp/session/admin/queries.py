@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
 from msgspec.structs import replace
 
+from ..arguments import check_count, check_text
 from ..errors import SessionError, StoreUnavailable
 from ..record import Summary, is_key
 from ..stores.base import Store
@@ -75,6 +76,7 @@ async def top_sessions(
 
     `query` selects them by other conditions than a user.
     """
+    _check_first("top_sessions", order, limit)
     store, query = sessions.store, query or Query(user)
     if isinstance(store, Queryable):
         first: Sequence[Summary] = await store.top(query, order, limit)
@@ -83,6 +85,14 @@ async def top_sessions(
         found = await _read_overview(store, query, Extent(order, limit), progress)
         first, total = found.first, found.sessions
     return [info_from(one) for one in first], total
+
+
+def _check_first(function: str, order: Order, limit: int) -> None:
+    """Raise TypeError or ValueError for an impossible order or limit."""
+    if order not in get_args(Order):
+        expected = ", ".join(get_args(Order))
+        raise ValueError(f"{function}: order: expected one of {expected}, got {order!r}.")
+    check_count(f"{function}: limit", limit)
 
 
 async def count_sessions(sessions: Sessions, query: Query, progress: OnCount | None = None) -> int:
@@ -117,6 +127,7 @@ async def take_snapshot(
 
     `created_since` is in milliseconds since 1970 UTC.
     """
+    _check_first("take_snapshot", order, limit)
     store = sessions.store
     if isinstance(store, Queryable):
         first: Sequence[Summary] = await store.top(query, order, limit)
@@ -146,6 +157,7 @@ async def resolve_handle(sessions: Sessions, prefix: str) -> SessionInfo:
 
     Raises `HandleNotFound` and `AmbiguousHandle`.
     """
+    check_text("resolve_handle: prefix", prefix)
     handle = prefix if is_key(prefix) else await _expand_prefix(sessions.store, prefix)
     info = await sessions.get(handle)
     if info is None:

@@ -32,6 +32,8 @@ class ByHandle:
     """
 
     def __init__(self, prefixes: Sequence[str]) -> None:
+        if isinstance(prefixes, str):  # each character would be a prefix
+            raise TypeError(f"ByHandle: prefixes: expected a list of strings, got {prefixes!r}.")
         self._prefixes = prefixes
         self._handles: list[str] | None = None
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import codec
+from ..arguments import check_text, check_timedelta, check_user_id
 from ..errors import UnreadableRecord
 from ..hooks import Hooks
 from ..manager import SessionManager
@@ -39,7 +40,7 @@ class Sessions:
     A session that is rotated concurrently ends under its new ID. Ending raises `SessionBusy` if requests keep
     changing the session for five seconds. Methods that list raise `StoreNotSupported` if the backend cannot
     list. `hooks`, by default those of the manager, are called for sessions ended here, not for expired ones
-    that `purge` removes.
+    that `purge` removes. An impossible argument raises TypeError or ValueError.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Sessions:
 
     async def get(self, handle: str) -> SessionInfo | None:
         """Return a live session with its data, None without one."""
+        check_text("Sessions.get: handle", handle)
         record = await self._record(handle)
         if record is None:
             return None
@@ -92,6 +94,9 @@ class Sessions:
 
     async def end(self, handle: str, *, user: str | None = None) -> bool:
         """End a session and return whether it existed; with `user`, only if it is that user's."""
+        check_text("Sessions.end: handle", handle)
+        if user is not None:
+            check_user_id("Sessions.end: user", user)
         return await self._end(await self._load(handle), user) if is_key(handle) else False
 
     async def end_user(
@@ -106,6 +111,9 @@ class Sessions:
 
         `progress` and `rate` are those of `clear`.
         """
+        check_user_id("Sessions.end_user: user", user)  # None would end the sessions of all users
+        if keep is not None:
+            check_text("Sessions.end_user: keep", keep)
         return await self._end_all(Pace(progress, rate), user, keep)
 
     async def end_idle(
@@ -133,6 +141,8 @@ class Sessions:
 
     def idle_query(self, idle: timedelta, step: timedelta = timedelta(0)) -> Query:
         """Return the query for sessions not used for `idle` and `step`."""
+        check_timedelta("Sessions.end_idle: idle", idle)
+        check_timedelta("Sessions.end_idle: step", step)
         return Query(used_before=self._clock() - round((idle + step).total_seconds() * 1000))
 
     async def _end_unused(self, page: Sequence[Summary]) -> int:

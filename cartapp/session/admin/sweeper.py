@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 
+from ..durations import to_seconds
 from ..errors import SessionError
 from ..record import Clock, now
 from ..stores.base import HostLocal, Purgeable
@@ -30,7 +31,7 @@ class Sweeper:
     ) -> None:
         self._store = store
         self._what = what
-        self._every = every
+        self._every = to_seconds("Sweeper: every", every)
         self._clock = clock
         lock = store.sweep_lock if isinstance(store, HostLocal) else None
         self._lock = None if lock is None else HostLock(lock)

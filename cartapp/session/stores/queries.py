@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from ..arguments import check_integer, check_text, check_user_id
 from ..errors import UnreadableRecord
 from ..record import Record, Summary, Version
 
@@ -19,7 +20,10 @@ _FIELDS: Final = {"last_seen": "last_used", "created": "created", "expires": "ex
 
 
 class Query(msgspec.Struct, frozen=True):
-    """A selection of live sessions: all, or those that meet every condition given."""
+    """A selection of live sessions: all, or those that meet every condition given.
+
+    Raises TypeError or ValueError for an impossible condition.
+    """
 
     user_id: str | None = None
     prefix: str = ""
@@ -30,6 +34,14 @@ class Query(msgspec.Struct, frozen=True):
     """Last use at this time or later."""
     created_since: int | None = None
     """Created at this time or later."""
+
+    def __post_init__(self) -> None:
+        if self.user_id is not None:
+            check_user_id("Query.user_id", self.user_id)
+        check_text("Query.prefix", self.prefix)
+        for name in ("used_before", "used_since", "created_since"):
+            if getattr(self, name) is not None:
+                check_integer(f"Query.{name}", getattr(self, name))
 
     def matches(self, found: Summary | Record) -> bool:
         """Return whether a session is selected."""

@@ -3,6 +3,7 @@
 A backend consists of a folder, or a module, with its `Backend`, and one line in `BACKENDS`.
 """
 
+from ..arguments import check_count
 from ..durations import Duration, to_seconds
 from ..errors import InvalidStoreURL, MissingDriver
 from ..record import Clock, now
@@ -49,8 +50,7 @@ def open_store(
     """
     if not isinstance(url, str):
         raise TypeError(f"open_store: expected a URL such as redis://localhost, got {url!r}.")
-    if isinstance(pool_size, bool) or not isinstance(pool_size, int) or pool_size < 1:
-        raise ValueError(f"open_store: pool_size: expected a whole number above 0, got {pool_size!r}.")
+    check_count("open_store: pool_size", pool_size)
     age = None if max_age is None else to_seconds("open_store: max_age", max_age)
     options = StoreOptions(clock, to_seconds("open_store: timeout", timeout), pool_size, age)
     parts = split_url(url)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ...arguments import check_count
 from ...durations import Duration, to_seconds
 from ...errors import MissingDriver
 from ...record import Clock, now
@@ -41,8 +42,9 @@ def redis_store(
         raise TypeError(
             f"redis_store: expected redis.asyncio.Redis, got {client!r}; see open_store for URLs."
         )
-    if not prefix:
-        raise ValueError("redis_store: prefix: expected the beginning of every key, got ''.")
+    if not isinstance(prefix, str) or not prefix:
+        raise ValueError(f"redis_store: prefix: expected the beginning of every key, got {prefix!r}.")
+    check_count("redis_store: pool_size", pool_size)
     pool = client.connection_pool
     return RedisStore(
         _address(pool, prefix),

@@ -3,6 +3,7 @@
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from ...arguments import check_count
 from ...durations import Duration, to_seconds
 from ...record import Clock, now
 from ..base import Store
@@ -43,6 +44,7 @@ def sql_store(
             f"sql_store: expected an engine for one of {', '.join(_ENGINES)}, got {engine!r}; "
             "see open_store for URLs."
         )
+    check_count("sql_store: pool_size", pool_size)
     # Shares the pool; the store begins its transactions itself.
     autocommit: Any = engine.execution_options(isolation_level="AUTOCOMMIT")
     database = Database(
