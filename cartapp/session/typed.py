@@ -10,17 +10,20 @@ The class is a plain one, a dataclass, a `msgspec.Struct` or a Pydantic model. A
 the session itself, for a type checker.
 
 Reading a missing key returns the default of the class. A value of another type raises TypeError, both on
-reading and on writing.
+reading and on writing. A field of a type that a session does not return, such as a tuple, a set or a nested
+class, raises it on the first use of the view.
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from copy import deepcopy
 from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum
 from functools import cache, partial
 from types import FunctionType
-from typing import Annotated, Any, ClassVar, TypeVar, cast, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
 import msgspec
@@ -33,6 +36,8 @@ T = TypeVar("T")
 _JSON = (str, int, float, bool, type(None))
 _BEYOND_JSON = (datetime, date, Decimal, bytes, UUID)  # or msgspec would accept text for them
 _MEMBERS = (FunctionType, property, classmethod, staticmethod)
+
+_OTHERWISE_STORED = (tuple, Set, deque, bytearray)  # as a list, or not at all
 
 _Default = Callable[[], Any]
 
@@ -54,11 +59,43 @@ def typed_view(view: type[T], session: RecordingDict) -> T:
 @cache
 def _bind(view: Any) -> type[Any]:
     kinds, defaults = _type_hints(view), _defaults(view)
+    for name, kind in kinds.items():
+        _check_kind(view, name, kind)
     fields = {name: _Field(view, name, kind, defaults.get(name)) for name, kind in kinds.items()}
     extras = {"__setattr__": _set_known_field, "__module__": view.__module__}
     if _is_struct(view) or _is_pydantic(view):
         return type(view.__name__, (), {**_members(view), **fields, **extras})
     return type(view.__name__, (view,), {**fields, **extras})
+
+
+def _check_kind(view: type[Any], name: str, kind: Any) -> None:
+    """Raise TypeError for a field of a type that a session stores otherwise, or not at all."""
+    part = _unsupported_part(kind)
+    if part is not None:
+        raise TypeError(
+            f"{view.__name__}.{name}: expected a type that a session returns, such as str, list, dict or a "
+            f"TypedDict, got {part if get_args(part) else part.__name__}."
+        )
+
+
+def _unsupported_part(kind: Any, outer: tuple[Any, ...] = ()) -> Any:
+    """Return the first part of a type that a session stores otherwise; `outer` are the TypedDicts around."""
+    origin = get_origin(kind) or kind
+    if is_typeddict(origin):
+        parts = () if origin in outer else (*get_type_hints(origin).values(),)
+        outer = (*outer, origin)
+    elif isinstance(origin, type) and (issubclass(origin, _OTHERWISE_STORED) or _is_object(origin)):
+        return kind
+    else:
+        parts = get_args(kind)[:1] if origin is Annotated else get_args(kind)
+    return next(filter(None, (_unsupported_part(part, outer) for part in parts)), None)
+
+
+def _is_object(kind: type[Any]) -> bool:
+    """Return whether instances are neither JSON values nor of another type that a session returns."""
+    if issubclass(kind, Enum):
+        return not issubclass(kind, (*_JSON, *_BEYOND_JSON))
+    return dataclasses.is_dataclass(kind) or _is_struct(kind) or _is_pydantic(kind)
 
 
 def _is_struct(view: type[Any]) -> bool:
@@ -150,9 +187,10 @@ class _Field:
         if self.default is None:
             raise AttributeError(f"{self.view.__name__}.{self.name} has no value yet and no default.")
         default = self.default()
-        if not isinstance(default, (list, dict)):
-            return default
-        return instance._session.get_or_default(self.name, default)
+        if isinstance(default, (list, dict)):
+            return instance._session.get_or_default(self.name, default)
+        codec.encode(self.name, default)  # of another mutable object, changes would be lost
+        return default
 
     def _check(self, value: Any) -> None:
         try:
