@@ -17,7 +17,7 @@ from cartapp.session import Session, SessionEnded, SessionTooLarge, StoreUnavail
 from ..errors import error_response
 from ..middleware.remember_me import Device
 from ..schemas.account_requests import UserProfileUpdate
-from ..shop.flashes import FLASH_OF_CART
+from ..shop.flashes import FLASH_OF_CART, save_with_flashes
 from ..shop.session_data import SESSION_ENDED
 from .browsers import browser_from_user_agent
 
@@ -84,17 +84,20 @@ def get_login(data: Any) -> Login | None:
 
 
 def begin_login(
-    request: Request, session: Session, login: NewLogin | RememberedLogin, *, fresh: bool
-) -> ReplacedLogins:
+    request: Request,
+    session: Session,
+    login: NewLogin | RememberedLogin,
+    replaced: ReplacedLogins,
+    *,
+    fresh: bool,
+) -> None:
     """Attach a log-in to the session with the next `save`. A guest's data stay, another user's do not."""
-    replaced = ReplacedLogins(session)
     if session.user_id not in (None, login.user.id):
         session.clear()
     # The log-in's number is the user's epoch: each load passes it to `Accounts.is_current`.
     session.log_in(login.user.id, login.login_id, resume=fresh)
     browser = browser_from_user_agent(request.headers.get("user-agent", ""))
     session.modify(_LOGIN, replaced.by(Login(login.login_id, browser, fresh)))
-    return replaced
 
 
 async def change_user(accounts: Accounts, user: User, body: UserProfileUpdate, *, client: str) -> None:
@@ -128,13 +131,16 @@ async def find_user(request: Request, session: Session, accounts: Accounts) -> U
         return None
     if found.token is not None:
         device.remember(found.token)
-    if session.has_expired:
-        session.flash(FLASH_OF_CART, SESSION_ENDED, "info")
-    begin_login(request, session, found, fresh=False)
+
+    def begin() -> None:
+        if session.has_expired:
+            session.flash(FLASH_OF_CART, SESSION_ENDED, "info")
+        begin_login(request, session, found, ReplacedLogins(session), fresh=False)
+
     # A concurrent request may have rotated the guest's session, or the session is full. This request is
     # served for the user all the same, and its session stays as it was.
     with suppress(SessionEnded, SessionTooLarge):
-        await session.save()
+        await save_with_flashes(session, begin)
     return found.user
 
 

@@ -22,6 +22,7 @@ from cartapp.session import HANDLED_ERRORS, Session, SessionEnded, StoreUnavaila
 
 from ..errors import PartialFailure, logger
 from ..schemas.account_requests import PasswordChange, Registration
+from ..shop.flashes import save_with_flashes
 from .current_user import (
     LoginRequired,
     ReplacedLogins,
@@ -165,9 +166,9 @@ async def _save_login(
     request: Request, session: Session, accounts: Accounts, login: NewLogin, failure: str
 ) -> ReplacedLogins:
     """Store a new log-in in the session. Raises `PartialFailure`."""
-    replaced = begin_login(request, session, login, fresh=True)
+    replaced = ReplacedLogins(session)
     try:
-        await session.save()
+        await save_with_flashes(session, lambda: begin_login(request, session, login, replaced, fresh=True))
     except HANDLED_ERRORS as error:
         network = network_from_host(client_address(request))
         events.record("login_incomplete", user=login.user.id, network=network)

@@ -1,5 +1,6 @@
 """Pages and their forms, which work without JavaScript: change, flash, redirect."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -39,7 +40,14 @@ from ..schemas.requests import (
     RequestModel,
 )
 from .closed_catalogue import ShopCatalogue, notices
-from .flashes import FLASH_OF_CART, FLASH_OF_PREFERENCES, FLASH_OF_PROFILE, flash_removal
+from .flashes import (
+    CART_CLEARED,
+    FLASH_OF_CART,
+    FLASH_OF_PREFERENCES,
+    FLASH_OF_PROFILE,
+    flash_removal,
+    save_with_flashes,
+)
 from .session_data import (
     SESSION_ENDED,
     DuplicateSubmission,
@@ -118,14 +126,17 @@ async def add_to_cart(
         body = form.validated()
         offers = await catalogue.get_offers(session, body.product_id)
         item = await catalogue.create_item(offers, body.product_id, body.quantity)
-        check_idempotency_key(session, body.idempotency_key)
-        _flash_notices(session, offers)
-        change_cart(session, lambda cart: cart.with_offers(offers).add(item))
-        if session.has_expired:
-            session.flash(FLASH_OF_CART, SESSION_ENDED, "info")
         added = Message(_("Added to cart: {product}"), product=item.name)
-        session.flash(FLASH_OF_CART, added.to_session(), "success")
-        await session.save()
+
+        def add() -> None:
+            check_idempotency_key(session, body.idempotency_key)
+            _flash_notices(session, offers)
+            change_cart(session, lambda cart: cart.with_offers(offers).add(item))
+            if session.has_expired:
+                session.flash(FLASH_OF_CART, SESSION_ENDED, "info")
+            session.flash(FLASH_OF_CART, added.to_session(), "success")
+
+        await save_with_flashes(session, add)
     except DuplicateSubmission:
         await _report_duplicate(session)
     except API_ERRORS as error:
@@ -138,13 +149,16 @@ async def clear_cart(
     request: Request, session: SessionDep, catalogue: CatalogueDep, form: FormBody[RequestModel]
 ) -> Response:
     """Clear the cart."""
-    try:
-        form.validated()
+
+    def clear() -> None:
         removed = get_cart(session).items
         if removed:  # the same form submitted twice shows one message
-            flash_removal(session, Message(_("Cart cleared")), dict(enumerate(removed)))
+            flash_removal(session, Message(CART_CLEARED), dict(enumerate(removed)))
         remove_cart(session)
-        await session.save()
+
+    try:
+        form.validated()
+        await save_with_flashes(session, clear)
     except API_ERRORS as error:
         return await cart_page(request, session, catalogue, form.reject(error), form.fields)
     return await _show_changed_cart(request, session, catalogue)
@@ -165,13 +179,16 @@ async def restore_items(
         sold = removed.with_offers(offers)
         if not sold.items:
             raise NoSuchProduct
-        check_idempotency_key(session, body.idempotency_key)
-        _flash_notices(session, offers, *removed.items)
-        change_cart(session, lambda cart: cart.with_offers(offers).insert_all(sold, positions))
         message = Message(_("Restored: {product}"), product=sold.items[0].name)
         flash = message.to_session() if len(sold.items) == 1 else _("Cart restored")
-        session.flash(FLASH_OF_CART, flash, "success")
-        await session.save()
+
+        def restore() -> None:
+            check_idempotency_key(session, body.idempotency_key)
+            _flash_notices(session, offers, *removed.items)
+            change_cart(session, lambda cart: cart.with_offers(offers).insert_all(sold, positions))
+            session.flash(FLASH_OF_CART, flash, "success")
+
+        await save_with_flashes(session, restore)
     except DuplicateSubmission:
         await _report_duplicate(session)
     except API_ERRORS as error:
@@ -198,13 +215,16 @@ async def set_quantity(
         if session.has_expired:
             raise APIError(404, _CART_ENDED)
         offers = await catalogue.get_offers(session)
-        _flash_notices(session, offers)
-        if body.quantity:
-            session.flash(FLASH_OF_CART, _("Cart updated"), "success", unique=True)
-        else:
-            _flash_removed_item(session, offers, product_id)
-        change_cart(session, lambda cart: change(cart.with_offers(offers), body.quantity))
-        await session.save()
+
+        def update() -> None:
+            _flash_notices(session, offers)
+            if body.quantity:
+                session.flash(FLASH_OF_CART, _("Cart updated"), "success", unique=True)
+            else:
+                _flash_removed_item(session, offers, product_id)
+            change_cart(session, lambda cart: change(cart.with_offers(offers), body.quantity))
+
+        await save_with_flashes(session, update)
     except API_ERRORS as error:
         return await cart_page(request, session, catalogue, form.reject(error), form.fields)
     return await _show_changed_cart(request, session, catalogue, product_id)
@@ -225,9 +245,12 @@ async def save_preferences(
     """Save the preferences; language and theme also in cookies, which outlive the session."""
     try:
         body = form.validated()
-        set_preferences(session, body)
-        session.flash(FLASH_OF_PREFERENCES, _("Preferences saved"), "success", unique=True)
-        await session.save()
+
+        def save() -> None:
+            set_preferences(session, body)
+            session.flash(FLASH_OF_PREFERENCES, _("Preferences saved"), "success", unique=True)
+
+        await save_with_flashes(session, save)
     except API_ERRORS as error:
         return await preferences_page(request, session, catalogue, form.reject(error), form.fields)
     response = redirect(request, "/preferences")
@@ -255,14 +278,12 @@ async def update_profile(
             body = form.validated()
             if "current_password" in body.model_fields_set:  # the form of a user with an ended session
                 raise APIError(401, _USER_ENDED)
-            change_profile(session, body)
+            await save_with_flashes(session, partial(_save_profile, session, body))
         else:
             user_body = form.validated_as(UserProfileUpdate)
             await change_user(accounts, user, user_body, client=client_address(request))
-        session.flash(FLASH_OF_PROFILE, _("Profile updated successfully"), "success", unique=True)
-        if user is not None:
+            _flash_profile(session)
             await save_message(session)
-        await session.save()
     except API_ERRORS as error:
         return await profile_page(request, session, catalogue, user, form.reject(error), form.fields)
     return redirect(request, "/profile")
@@ -276,10 +297,20 @@ def _flash_removed_item(session: Session, offers: Offers, product_id: int) -> No
         flash_removal(session, Message(_("Removed: {product}"), product=item.name), removed)
 
 
+def _save_profile(session: Session, body: ProfileUpdate) -> None:
+    """Record a guest's profile and its message."""
+    change_profile(session, body)
+    _flash_profile(session)
+
+
+def _flash_profile(session: Session) -> None:
+    session.flash(FLASH_OF_PROFILE, _("Profile updated successfully"), "success", unique=True)
+
+
 async def _report_duplicate(session: Session) -> None:
     message = _("This form was submitted twice; it was processed once")
     session.flash(FLASH_OF_CART, message, "info", unique=True)
-    await session.save()
+    await save_message(session)
 
 
 async def _show_changed_cart(
