@@ -50,6 +50,9 @@ async def test_cart_forms(client: httpx.AsyncClient) -> None:
     assert "$239.97" in changed.text
     assert 'class="badge"><span aria-hidden="true">3<' in (await client.get("/")).text
 
+    unchanged = await follow(client, await client.post("/cart/1", data={"quantity": "3"}))
+    assert messages(unchanged) == []
+
     removed = await follow(client, await client.post("/cart/1", data={"quantity": "0"}))
     assert messages(removed) == ["Removed: Wireless Keyboard"]
     await client.post("/cart/add", data={"product_id": "2"})

@@ -218,10 +218,7 @@ async def set_quantity(
 
         def update() -> None:
             _flash_notices(session, offers)
-            if body.quantity:
-                session.flash(FLASH_OF_CART, _("Cart updated"), "success", unique=True)
-            else:
-                _flash_removed_item(session, offers, product_id)
+            _flash_quantity(session, offers, product_id, body.quantity)
             change_cart(session, lambda cart: change(cart.with_offers(offers), body.quantity))
 
         await save_with_flashes(session, update)
@@ -289,12 +286,15 @@ async def update_profile(
     return redirect(request, "/profile")
 
 
-def _flash_removed_item(session: Session, offers: Offers, product_id: int) -> None:
-    """Queue the message of a removal, with Undo unless the line was gone before."""
-    items = get_cart(session).with_offers(offers).items
-    removed = {position: item for position, item in enumerate(items) if item.product_id == product_id}
-    for item in removed.values():
-        flash_removal(session, Message(_("Removed: {product}"), product=item.name), removed)
+def _flash_quantity(session: Session, offers: Offers, product_id: int, quantity: int) -> None:
+    """Queue the message of a new quantity; none if the line has it already or is gone."""
+    for position, item in enumerate(get_cart(session).with_offers(offers).items):
+        if item.product_id != product_id or item.quantity == quantity:
+            continue
+        if quantity:
+            session.flash(FLASH_OF_CART, _("Cart updated"), "success", unique=True)
+        else:
+            flash_removal(session, Message(_("Removed: {product}"), product=item.name), {position: item})
 
 
 def _save_profile(session: Session, body: ProfileUpdate) -> None:
