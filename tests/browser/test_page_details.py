@@ -31,6 +31,26 @@ async def test_notice_is_closed_by_escape_and_by_its_button(file_shop: Shop, vis
     await expect(notice).to_have_text(re.compile(r"^\s*$"), use_inner_text=True)
 
 
+@pytest.mark.parametrize("path", ["/cart", "/"])
+@pytest.mark.parametrize(("name", "key"), [("Undo", "Enter"), ("Undo", "Escape"), ("Close", "Enter")])
+async def test_focus_leaves_the_notice_for_the_page(
+    file_shop: Shop, visit: OpenVisitor, path: str, name: str, key: str
+) -> None:
+    """To the control that was used before, not to the start of the page."""
+    page = await (await visit(file_shop)).tab()
+    for product in (KEYBOARD, "USB-C Hub"):
+        await add_to_cart(page, product)
+    await page.goto(path)
+    if path == "/":
+        await page.get_by_role("spinbutton", name="Quantity: USB-C Hub").fill("0")
+        await page.keyboard.press("Enter")
+    else:
+        await button(page, "Remove: USB-C Hub").press("Enter")
+    await page.locator("#notices").get_by_role("button", name=name).press(key)
+    await expect(page.get_by_text("Removed: USB-C Hub")).to_have_count(0)
+    await expect(page.locator("#content :focus")).to_have_count(1)
+
+
 async def test_notice_on_the_cart_page_has_no_link_to_it(file_shop: Shop, visit: OpenVisitor) -> None:
     page = await (await visit(file_shop)).tab()
     await add_to_cart(page, KEYBOARD)

@@ -3,7 +3,7 @@
 const SETTLING = 700; // milliseconds in which further clicks are meant for the same button
 
 let quantities = new Map(); // product ID -> quantity in the cart
-let wishes; // of shop.js
+let isPending; // of shop.js
 let lastPress = -Infinity;
 let timer;
 
@@ -12,11 +12,9 @@ addEventListener("click", ({ target, timeStamp }) => {
 });
 
 document.addEventListener("cart", ({ detail }) => {
-  const content = detail.page.getElementById("content");
-  if (content.dataset.page !== "cart") return;
-  const lines = [...content.querySelectorAll(".line")];
+  const lines = [...detail.page.querySelectorAll(".line")];
   quantities = new Map(lines.map(({ id, dataset }) => [id.split("-")[1], dataset.state.split(" ")[0]]));
-  wishes = detail.wishes;
+  isPending = detail.isPending;
   showWhenSettled();
 });
 
@@ -28,7 +26,7 @@ function showWhenSettled() {
 }
 
 function show(form, product) {
-  if (wishes.has(product) || form.ariaBusy) return; // its response will follow
+  if (isPending(product) || isPending(form)) return; // its response will follow
   const field = document.getElementById(`quantity-${product}`);
   const stepper = field.closest(".stepper");
   const quantity = quantities.get(product) ?? "0";

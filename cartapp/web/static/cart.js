@@ -1,24 +1,23 @@
 // The cart page follows the responses; focus, caret and scroll stay.
 
 const main = document.getElementById("content");
-let change; // {page, wishes, isOutdated} of shop.js
+let change; // {page, isPending, isOutdated} of shop.js
 
 document.addEventListener("cart", ({ detail }) => {
-  const content = detail.page.getElementById("content");
-  if (content.dataset.page !== "cart") return;
   change = detail;
   main.querySelector(".message.problem")?.remove();
-  keepFocus(() => renewChildren(main, content));
+  keepFocus(() => renewChildren(main, change.page.getElementById("content")));
 });
 
 // Move the focus to the next line if its element is removed.
 function keepFocus(renewAll) {
   const active = document.activeElement;
   const hadFocus = main.contains(active);
-  const index = [...main.querySelectorAll(".line")].indexOf(active.closest(".line"));
+  const lines = main.getElementsByClassName("line");
+  const index = [...lines].indexOf(active.closest(".line"));
   renewAll();
   if (!hadFocus || main.contains(active)) return;
-  const next = [...main.querySelectorAll(".line")].slice(0, index + 1).pop();
+  const next = lines[Math.min(index, lines.length - 1)];
   (next ?? main.querySelector("h1")).focus({ preventScroll: Boolean(next) });
 }
 
@@ -29,7 +28,7 @@ function renew(node, model) {
   const isEdited = node === document.activeElement && node.value !== node.defaultValue;
   for (const { name } of [...node.attributes]) if (!model.hasAttribute(name)) node.removeAttribute(name);
   for (const { name, value } of model.attributes) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-  const isOwn = isEdited || change.wishes.has(node.dataset.product);
+  const isOwn = isEdited || change.isPending(node.dataset.product);
   if (node.matches("input") && !isOwn && node.value !== model.value) node.value = model.value;
   renewChildren(node, model);
 }
