@@ -150,6 +150,35 @@ def test_unreachable_store_is_one_message(cart: CartCommand) -> None:
         assert "data/sessions cannot be used" in wrong.err
 
 
+@pytest.mark.parametrize(
+    ("scheme", "title"),
+    [
+        ("mysql", "MySQL"),
+        ("mysql+pymysql", "MySQL"),
+        ("mariadb", "MariaDB"),
+        ("mariadb+pymysql", "MariaDB"),
+        ("firebird", "Firebird"),
+    ],
+)
+def test_url_without_a_database_is_one_message_at_once(
+    scheme: str, title: str, cart: CartCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{scheme}://cart:hush-hush@127.0.0.1:1"  # nothing listens there
+    sentence = (
+        f"The {title} database's URL names no database: expected a path, as in "
+        f"{scheme.partition('+')[0]}://localhost/shop."
+    )
+    for variable, commands in (
+        ("CART_SESSION_URL", (["sessions", "list"], ["backends", "check"], ["serve"])),
+        ("DATABASE_URL", (["db", "upgrade"], ["db", "current"], ["users", "list"], ["serve"])),
+    ):
+        with monkeypatch.context() as environment:
+            environment.setenv(variable, url)
+            for args in commands:
+                wrong = cart(*args)
+                assert (wrong.code, wrong.out, wrong.err) == (1, "", f"{variable}: {sentence}\n"), args
+
+
 def test_unreadable_file_is_one_message(cart: CartCommand) -> None:
     Path(".env").symlink_to("a" * 300)
     wrong = cart("config")

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from cartapp.session.errors import StoreUnavailable
+from cartapp.session.errors import StoreUnavailable, UnusableURL
 from cartapp.session.record import new_id
 from cartapp.session.stores import Store, redis_store, sql_store
+from cartapp.session.stores.sql.store import SqlStore
 from cartapp.session.testing import ManualClock
 from cartapp.session.testing.records import make_record
 from cartapp.session.testing.store_contract import (
@@ -213,3 +214,32 @@ def test_bad_arguments_are_one_sentence() -> None:
         redis_store(Redis(), prefix="")
     with pytest.raises(ValueError, match=r"^redis_store: timeout: expected seconds above 0"):
         redis_store(Redis(), timeout=0)
+
+
+@pytest.fixture
+def mariadb_url(request: pytest.FixtureRequest) -> str:
+    return DATABASES["mariadb"](request)
+
+
+@pytest.mark.parametrize("make_engine", [create_async_engine, create_engine])
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_an_engine_may_have_its_database_from_elsewhere(
+    make_engine: Callable[..., AsyncEngine | Engine], is_named: bool, mariadb_url: str
+) -> None:
+    url = make_url(mariadb_url)
+    driver = "asyncmy" if make_engine is create_async_engine else "pymysql"
+    server = url.set(drivername=f"mysql+{driver}", database="")
+    engine = make_engine(server, connect_args={"database": url.database if is_named else None})
+    store = sql_store(engine, timeout=STORE_TIMEOUT)
+    if is_named:
+        assert await store.load(new_id()) is None
+    else:
+        assert isinstance(store, SqlStore)
+        for operation in (store.load(new_id()), store.create_table()):
+            with pytest.raises(UnusableURL, match=r"^The MySQL database's URL names no database: "):
+                await operation
+    await store.close()
+    if isinstance(engine, AsyncEngine):
+        await engine.dispose()
+    else:
+        engine.dispose()

@@ -88,6 +88,9 @@ class Database:
         create_runner: "CreateRunner | None" = None,
     ) -> None:
         self.dialect: Dialect = dialect_from_url(url, timeout)
+        # The engine of an application may have its database from elsewhere, such as `connect_args`.
+        if self.dialect.needs_database and not (self.dialect.url.database or create_runner):
+            raise InvalidStoreURL(self.dialect.no_database)
         self._timeout = timeout
         self._create_runner = partial(create_runner or _runner, self.dialect, pool_size)
         self._limit = SharedTimeout(timeout)

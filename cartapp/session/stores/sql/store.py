@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, DDLElement, Executable, Row, Table, inspect, literal, select
+from sqlalchemy import Connection, DDLElement, Executable, Row, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -112,7 +112,7 @@ class SqlStore:
 
         Updates the layout of a table of an older version.
         """
-        await self._database.run(partial(_create_table, self._sql.table), unbounded=True, locked=True)
+        await self._database.run(self._create_table, unbounded=True, locked=True)
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
         """See `Listable.scan`; each unreadable row is logged."""
@@ -269,11 +269,19 @@ class SqlStore:
 
     async def _make_table(self) -> None:
         with self._database.limit():
-            if not await self._database.read(partial(_has_table, self._sql.table)):
+            if not await self._database.read(self._has_table):
                 if self._was_made:  # its sessions are elsewhere, not absent
                     raise StoreUnavailable(f"The table {self._sql.table.name} is gone; {_PUT_BACK}.")
-                await self._database.run(partial(_create_table, self._sql.table), locked=True)
+                await self._database.run(self._create_table, locked=True)
         self._made = self._was_made = True
+
+    def _has_table(self, connection: Connection) -> bool:
+        return self._database.dialect.has_table(connection, self._sql.table.name)
+
+    def _create_table(self, connection: Connection) -> None:
+        if not self._has_table(connection):
+            self._sql.table.create(connection, checkfirst=False)
+        apply_layout(self._sql.table, connection)
 
 
 def table_sql(url: str) -> str:
@@ -312,16 +320,6 @@ def _update_all(statement: Executable, rows: Sequence[Values], connection: Conne
         raise _Changed
     if connection.execute(statement, rows).rowcount != len(rows):
         raise _Changed
-
-
-def _has_table(table: Table, connection: Connection) -> bool:
-    return inspect(connection).has_table(table.name)
-
-
-def _create_table(table: Table, connection: Connection) -> None:
-    if not _has_table(table, connection):
-        table.create(connection, checkfirst=False)
-    apply_layout(table, connection)
 
 
 def _row(record: Record, version: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVarTuple
 
-from sqlalchemy import URL, Connection, Delete, Engine, Select
+from sqlalchemy import URL, Connection, Delete, Engine, Select, inspect
 from sqlalchemy.exc import DBAPIError
 
 from ....errors import UnusableURL
@@ -44,6 +44,8 @@ class Dialect(ABC):
     """Statement that creates the table for `locked_transaction`, if it needs one."""
     encoding_query: ClassVar[str] = ""
     """Query for the encoding of the database, for engines where UTF-8 is not the only one for text."""
+    needs_database: ClassVar[bool] = False
+    """Whether the URL must name a database, since the engine has no default one."""
     embedded: ClassVar[bool] = False
     """Whether the engine is a library in this process, which allows one writer at a time."""
 
@@ -59,6 +61,12 @@ class Dialect(ABC):
         """The database, as the start of an error message."""
         port = f":{self.url.port}" if self.url.port else ""
         return f"The {self.title} database at {self.url.host or 'localhost'}{port}"
+
+    @property
+    def no_database(self) -> str:
+        """The error message for a URL that names no database."""
+        example = f"{self.url.get_backend_name()}://localhost/shop"
+        return f"The {self.title} database's URL names no database: expected a path, as in {example}."
 
     def unsupported_option(self) -> UnusableURL:
         """Return the error for an option of the URL that changes the types of rows or cursors."""
@@ -128,6 +136,10 @@ class Dialect(ABC):
     def message(self, error: BaseException) -> str:
         """Return the text of a driver's error."""
         return str(error)
+
+    def has_table(self, connection: Connection, name: str) -> bool:
+        """Whether a table exists. Raises `UnusableURL` if an engine of the application has no database."""
+        return inspect(connection).has_table(name)
 
     def is_duplicate_key(self, error: BaseException) -> bool:
         """Whether an error means a taken key, though it is not the driver's `IntegrityError`."""

@@ -21,6 +21,7 @@ class Firebird(Dialect):
     title = "Firebird"
     packages: ClassVar[tuple[str, ...]] = ("sqlalchemy", "sqlalchemy-firebird", "firebird-driver")
     driver = "firebird"
+    needs_database = True
     # Deadlock, lock conflict, update conflict; concurrent change of the schema.
     transient_codes: ClassVar[frozenset[object]] = frozenset({335544336, 335544345, 335544451, 335544351})
     # Transaction, database read-only; no permission, since a connection keeps the rights of its login.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, Delete, Engine
 
+from ....errors import UnusableURL
 from ..literals import inline_literals
 from .base import Dialect
 
@@ -20,6 +21,7 @@ class MySQL(Dialect):
     title = "MySQL"
     packages: ClassVar[tuple[str, ...]] = ("sqlalchemy[asyncio]", "asyncmy")
     driver = "asyncmy"
+    needs_database = True
     # Lock wait timeout, deadlock, and MariaDB's "record has changed since last read".
     transient_codes: ClassVar[frozenset[object]] = frozenset({1205, 1213, 1020})
     # Read-only by option, by transaction, by InnoDB; idle session terminated; no right to the database, the
@@ -77,6 +79,7 @@ class MySQL(Dialect):
 
         The names of locks are shared by all databases of a server.
         """
+        self._check_database(connection)
         name = "CONCAT('cart_schema.', MD5(DATABASE()))"
         if connection.exec_driver_sql(f"SELECT GET_LOCK({name}, {_LOCK_WAIT})").scalar() != 1:
             raise TimeoutError
@@ -85,6 +88,16 @@ class MySQL(Dialect):
                 yield
         finally:
             self._execute_quietly(connection, f"SELECT RELEASE_LOCK({name})")
+
+    def has_table(self, connection: Connection, name: str) -> bool:
+        """See `Dialect.has_table`."""
+        self._check_database(connection)
+        return super().has_table(connection, name)
+
+    def _check_database(self, connection: Connection) -> None:
+        """Raise `UnusableURL` for a connection without a database."""
+        if connection.dialect.default_schema_name is None:
+            raise UnusableURL(self.no_database)
 
     def message(self, error: BaseException) -> str:
         """See `Dialect.message`: the text without the number."""
