@@ -19,7 +19,9 @@ from cartapp.session.stores import split_url
 TEN_YEARS: Final = 315_360_000
 """Seconds. An upper limit for lifetimes that no date overflows with."""
 
-_OTHER_COOKIES = {"remember_me", "language"}
+OTHER_COOKIES: Final = ("remember_me", "language", "theme", "proof_session", "proof_plain")
+"""Names of all other cookies of the shop, each of which would replace a session's cookie of that name."""
+
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f]+")
 _MAPPED_PREFIX = 96  # bits before the IPv4 address in an IPv4-mapped IPv6 address
@@ -125,7 +127,7 @@ def _folder(text: str) -> str:
 
 
 def _cookie_name(text: str) -> str:
-    if text.lower().startswith(("__host-", "__secure-")) or text in _OTHER_COOKIES:
+    if text.lower().startswith(("__host-", "__secure-")) or text in OTHER_COOKIES:
         raise ValueError
     return CookieOptions(name=text).name
 
@@ -176,7 +178,8 @@ COLLECTION = pattern(
     r"(?=.{1,100}\Z)(?!system\.)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*",
 )
 COOKIE_NAME = validated(
-    "a cookie name (RFC 6265) without the prefix __Host- or __Secure-, other than remember_me and language",
+    "a cookie name (RFC 6265) without the prefix __Host- or __Secure-, other than "
+    f"{', '.join(OTHER_COOKIES[:-1])} and {OTHER_COOKIES[-1]}",
     _cookie_name,
 )
 COOKIE_DOMAIN = validated(

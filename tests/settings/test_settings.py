@@ -8,7 +8,7 @@ import pytest
 from dotenv import dotenv_values
 
 from cartapp.settings import VARIABLES, Settings, SettingsError, load, masked_values
-from cartapp.settings.types import Rate
+from cartapp.settings.types import OTHER_COOKIES, Rate
 from tests.support.environment import settings_error
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
@@ -152,7 +152,7 @@ BAD = [
     ("CART_SESSION_MAX_AGE", ["0", "x"]),
     (
         "CART_SESSION_NAME",
-        ["a b", "a;b", "a=b", "naïve", "__Host-x", "__secure-x", "remember_me", "language"],
+        ["a b", "a;b", "a=b", "naïve", "__Host-x", "__secure-x", *OTHER_COOKIES],
     ),
     ("CART_SESSION_SAMESITE", ["Loose"]),
     ("CART_SESSION_HTTPONLY", ["maybe"]),

@@ -81,6 +81,13 @@ async def shop(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+def cookie_names(response: httpx.Response) -> set[str]:
+    """Return the names of the cookies that a response sets, without the prefix `__Host-`."""
+    return {
+        header.partition("=")[0].removeprefix("__Host-") for header in response.headers.get_list("set-cookie")
+    }
+
+
 def messages(page: httpx.Response) -> list[str]:
     """Return the flash messages on a page."""
     shown = re.findall(r'class="message [^>]*>(?:\s*<p>)?(.*?)</p>', page.text)

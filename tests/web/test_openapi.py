@@ -18,7 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from tests.support.shop import ALICE, KEYBOARD, shop, shop_app
+from cartapp.settings.types import OTHER_COOKIES
+from tests.support.shop import ALICE, KEYBOARD, cookie_names, shop, shop_app
 
 EXAMPLES = int(os.environ.get("CART_TEST_EXAMPLES", "50"))
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -69,6 +70,7 @@ async def test_every_example_works(method: str, path: str, operation: dict[str, 
                 response = await client.request(method.upper(), path, **sent)
                 assert str(response.status_code) in operation["responses"]
                 assert response.is_success or response.is_redirect, response.text
+                assert cookie_names(response) <= {"cart_session", *OTHER_COOKIES}
 
 
 def test_document_has_expected_statuses_and_paths() -> None:

@@ -3,7 +3,8 @@
 import httpx2 as httpx
 import pytest
 
-from tests.support.shop import browser, running_app, shop
+from cartapp.settings.types import OTHER_COOKIES
+from tests.support.shop import browser, cookie_names, running_app, shop
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,15 @@ async def test_cookie_backend_cannot_compare() -> None:
         assert "each browser stores its own session" in page.text
         assert "Send 200" not in page.text
         assert (await call(client, "layer/start")).status_code == 404
+
+
+@pytest.mark.parametrize("side", ["layer", "plain"])
+async def test_no_session_of_the_shop_can_have_the_name_of_a_cookie(side: str) -> None:
+    async with shop() as client:
+        for action in ("start", "log-out"):
+            names = cookie_names(await call(client, f"{side}/{action}"))
+            assert names
+            assert names <= {*OTHER_COOKIES}
 
 
 @pytest.mark.parametrize("side", ["layer", "plain"])
