@@ -33,10 +33,10 @@ async def open_sessions(settings: Settings) -> AsyncIterator[Sessions]:
     """Open the configured store from outside the server process. Raises `SettingsError`."""
     if not get_backend(settings.backend).shared:
         raise SettingsError(
-            f"CART_SESSION_BACKEND: the sessions of the {settings.backend} backend are visible to the server "
-            "process only. Choose another backend for this command."
+            f"{settings.store_source}: the sessions of the {settings.backend} backend are visible to the "
+            "server process only. Choose another backend for this command."
         )
-    check_exists(settings.store_url, "CART_SESSION_URL" if settings.session_url else "CART_SESSION_BACKEND")
+    check_exists(settings.store_url, settings.store_source)
     async with open_manager(settings) as manager:
         yield Sessions(manager)
 
@@ -68,7 +68,8 @@ async def copy_backend(
 
     Raises `SettingsError`, `StoreNotSupported` if the source cannot list, and `StoreUnavailable`.
     """
-    chosen = [load(store_override(name)) for name in (source, target)]
+    arguments = {"FROM": source, "TO": target}
+    chosen = [load(store_override(given), argument=name) for name, given in arguments.items()]
     for settings in chosen:
         if settings.backend == "cookie" or not get_backend(settings.backend).shared:
             raise SettingsError(

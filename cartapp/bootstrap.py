@@ -29,7 +29,7 @@ def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
     if settings.backend == "file":
         created += _create_folder(settings, store)
     if settings.backend == "database" and settings.session_url:
-        _check_session_url(store)
+        _check_session_url(settings, store)
     created += asyncio.run(
         _prepare_database(create_shop_database(settings, database=database, seed=seed(BUILT_IN)))
     )
@@ -38,25 +38,25 @@ def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
 
 def _create_folder(settings: Settings, store: Store) -> list[str]:
     folder = Path(unquote(split_url(settings.store_url).path))
-    variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_PATH"
+    source = settings.store_source if settings.session_url else "CART_SESSION_PATH"
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         for path in reversed(missing):
             path.mkdir(0o700, exist_ok=True)
         asyncio.run(_ping(store))
     except OSError as error:
-        raise SettingsError(f"{variable}: cannot create the folder {folder}: {error.strerror}.") from None
+        raise SettingsError(f"{source}: cannot create the folder {folder}: {error.strerror}.") from None
     except StoreUnavailable as error:
-        raise SettingsError(f"{variable}: {error}") from None
+        raise SettingsError(f"{source}: {error}") from None
     return [f"Created the session folder {display_path(folder)}."] if missing else []
 
 
-def _check_session_url(store: Store) -> None:
+def _check_session_url(settings: Settings, store: Store) -> None:
     """Connect once: a SQL driver rejects a URL only then."""
     try:
         asyncio.run(_ping(store))
     except InvalidStoreURL as error:
-        raise SettingsError(f"CART_SESSION_URL: {error}") from None
+        raise SettingsError(f"{settings.store_source}: {error}") from None
     except StoreUnavailable:
         return
 

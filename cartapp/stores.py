@@ -69,7 +69,6 @@ def create_store(settings: Settings, database: "Database | None" = None) -> Stor
 
     Raises `SettingsError` for a URL that the backend rejects, and for a missing driver.
     """
-    variable = "CART_SESSION_URL" if settings.session_url else "CART_SESSION_BACKEND"
     try:
         if database is not None:
             from cartapp.database.engine import create_session_store
@@ -83,7 +82,7 @@ def create_store(settings: Settings, database: "Database | None" = None) -> Stor
             max_age=settings.session_max_age,
         )
     except (InvalidStoreURL, MissingDriver) as error:
-        raise SettingsError(f"{variable}: {error}") from None
+        raise SettingsError(f"{settings.store_source}: {error}") from None
 
 
 def _key_ring(settings: Settings) -> KeyRing:

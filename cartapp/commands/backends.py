@@ -73,7 +73,9 @@ def check(
     from cartapp.backends import check_store
     from cartapp.settings import load, masked_url, store_override
 
-    settings = load(store_override(_argument_or_stdin(backend)) if backend else None)
+    given = _argument_or_stdin(backend) if backend else None
+    argument = "URL" if given and "://" in given else "NAME"
+    settings = load(store_override(given) if given else None, argument=argument)
     steps = asyncio.run(check_store(settings))
     times = {step.name: round(step.milliseconds, 3) for step in steps}
     url = masked_url(settings.store_url)
@@ -160,7 +162,7 @@ def use(
     from cartapp.settings.env_local import LOCAL, use_backend
     from cartapp.stores import create_store
 
-    create_store(load({"CART_SESSION_BACKEND": name}))
+    create_store(load({"CART_SESSION_BACKEND": name}, argument="NAME"))
     overriding = use_backend(name)
     audit.record("backends use", backend=name)
     output.print_line(f"Set CART_SESSION_BACKEND={name} in {LOCAL}. Restart to apply.")

@@ -53,7 +53,7 @@ def serve(
     overrides = store_override(backend) if backend else {}
     if drain is not None:
         overrides["CART_DRAIN"] = str(drain)
-    settings = load(overrides)
+    settings = load(overrides, argument="--backend")
     try:
         check_address(host, port)
     except AddressUnavailable as error:

@@ -83,6 +83,7 @@ class Settings(BaseModel):
     log_level: Annotated[LogLevel, kind.one_of(*get_args(LogLevel))] = "INFO"
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _argument: str | None = PrivateAttr(None)
     _notices: list[str] = PrivateAttr(default_factory=list)
 
     @field_serializer("login_limit")
@@ -123,6 +124,14 @@ class Settings(BaseModel):
         )
 
     @property
+    def store_source(self) -> str:
+        """What `store_url` comes from, as the start of a message: an argument or a variable."""
+        variable = "CART_SESSION_URL" if self.session_url else "CART_SESSION_BACKEND"
+        if variable == "CART_SESSION_BACKEND" and self.backend == "database":
+            return "DATABASE_URL"
+        return name_in_messages(variable, self.get_origin(variable), self._argument)
+
+    @property
     def notices(self) -> list[str]:
         """Warnings about valid settings with a possibly unexpected effect."""
         return list(self._notices)
@@ -144,11 +153,18 @@ SECRET_FIELDS: Final = frozenset(
 """Fields that are masked in output and left out of messages."""
 
 
+def name_in_messages(variable: str, origin: Origin, argument: str | None) -> str:
+    """Return the name of a value: the command's argument that chose the store, or else the variable."""
+    if argument and origin == "command line" and variable in ("CART_SESSION_URL", "CART_SESSION_BACKEND"):
+        return argument
+    return variable
+
+
 def check_workers(settings: Settings, workers: int) -> None:
     """Check that this number of processes can share the session store. Raises `SettingsError`."""
     if workers > 1 and not get_backend(settings.backend).shared:
         raise SettingsError(
-            f"CART_SESSION_BACKEND: {settings.backend} works in one process only. "
+            f"{settings.store_source}: {settings.backend} works in one process only. "
             f"Choose another backend, such as file, for {workers} workers."
         )
 

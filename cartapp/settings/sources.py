@@ -14,7 +14,7 @@ from typing import Final, get_args
 from pydantic import ValidationError
 
 from . import env_files
-from .model import SECRET_FIELDS, VARIABLES, Origin, Settings, SettingsError
+from .model import SECRET_FIELDS, VARIABLES, Origin, Settings, SettingsError, name_in_messages
 
 _Values = dict[str, tuple[str, Origin]]
 """Text and source of each variable that is set."""
@@ -31,8 +31,10 @@ _SERVICE_LINK = re.compile(
 Docker links add a name such as /shop/cart_db and a copy of the other container's environment."""
 
 
-def load(overrides: Mapping[str, str] | None = None) -> Settings:
+def load(overrides: Mapping[str, str] | None = None, *, argument: str | None = None) -> Settings:
     """Read and check all settings. `overrides`: values of the command line by variable.
+
+    `argument` is the name of the argument that chose the session store, for messages about it.
 
     Raises `SettingsError` with a message for each invalid setting.
     """
@@ -43,10 +45,11 @@ def load(overrides: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate({_FIELDS[name]: value for name, (value, _) in values.items()})
     except ValidationError as error:
-        raise SettingsError(*problems, *_validation_messages(error, values)) from None
+        raise SettingsError(*problems, *_validation_messages(error, values, argument)) from None
     if problems:
         raise SettingsError(*problems)
     settings._origins.update({name: origin for name, (_, origin) in values.items()})
+    settings._argument = argument
     settings._notices.extend([*notices, *_get_notices(settings)])
     return settings
 
@@ -133,7 +136,7 @@ def _unknown_variables(origin: Origin, layer: Mapping[str, str]) -> list[str]:
     return messages
 
 
-def _validation_messages(error: ValidationError, values: _Values) -> list[str]:
+def _validation_messages(error: ValidationError, values: _Values, argument: str | None) -> list[str]:
     messages = []
     for detail in error.errors():
         expected = str(detail["ctx"]["error"])
@@ -143,7 +146,9 @@ def _validation_messages(error: ValidationError, values: _Values) -> list[str]:
         field = str(detail["loc"][0])
         variable = VARIABLES[field]
         got = "" if field in SECRET_FIELDS else f", got {detail['input'][:80]!r}"
-        messages.append(f"{variable}: expected {expected}{got} ({describe_origin(values[variable][1])}).")
+        origin = values[variable][1]
+        name = name_in_messages(variable, origin, argument)
+        messages.append(f"{name}: expected {expected}{got} ({describe_origin(origin)}).")
     return messages
 
 

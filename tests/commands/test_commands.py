@@ -328,13 +328,10 @@ def test_h11_urls_are_read_from_standard_input(cart: CartCommand, monkeypatch: p
     [
         (
             "nosuch",
-            "CART_SESSION_BACKEND: expected file, memory, cookie, redis, valkey, memcached, mongodb",
+            "NAME: expected file, memory, cookie, redis, valkey, memcached, mongodb",
         ),
-        ("http://u:hush-hush@h", "CART_SESSION_URL: expected a URL with one of the schemes file, memory, "),
-        (
-            "file://data",
-            "CART_SESSION_URL: A file store's URL is file:/// and an absolute path.",
-        ),
+        ("http://u:hush-hush@h", "URL: expected a URL with one of the schemes file, memory, "),
+        ("file://data", "URL: A file store's URL is file:/// and an absolute path."),
     ],
 )
 def test_unknown_backend_is_rejected(which: str, sentence: str, cart: CartCommand) -> None:
@@ -342,6 +339,61 @@ def test_unknown_backend_is_rejected(which: str, sentence: str, cart: CartComman
     assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
     assert refused.err.startswith(sentence)
     assert "hush-hush" not in refused.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:abc",
+        "redis://h/0?x=1",
+        "file://rel",
+        "foo://x",
+        "mariadb://localhost",
+        "memory://x",
+    ],
+)
+@pytest.mark.parametrize(
+    ("args", "argument"),
+    [
+        (["backends", "check", "{url}"], "URL"),
+        (["backends", "copy", "{url}", "file"], "FROM"),
+        (["backends", "copy", "file", "{url}"], "TO"),
+        (["serve", "--backend", "{url}"], "--backend"),
+    ],
+)
+def test_an_argument_is_blamed_by_its_own_name(
+    args: list[str], argument: str, url: str, cart: CartCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CART_SESSION_URL", "redis://localhost")
+    Path("data/sessions").mkdir(parents=True)
+    refused = cart(*(arg.format(url=url) for arg in args))
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    if not (url == "memory://x" and args[1] == "copy"):  # neither FROM nor TO may be in memory
+        assert refused.err.startswith(f"{argument}: ")
+    assert "CART_SESSION" not in refused.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "args"),
+    [
+        ("CART_SESSION_URL", "redis://localhost:abc", ["sessions", "list"]),
+        ("CART_SESSION_URL", "memory://", ["sessions", "list"]),
+        ("CART_SESSION_URL", "memory://", ["serve", "--workers", "2"]),
+        ("DATABASE_URL", "postgresql://localhost:70000/shop", ["sessions", "list"]),
+        ("DATABASE_URL", "postgresql://localhost:70000/shop", ["backends", "check"]),
+        ("DATABASE_URL", "sqlite:///missing.db", ["sessions", "list"]),
+        ("CART_SESSION_BACKEND", "memory", ["sessions", "list"]),
+        ("CART_SESSION_BACKEND", "memory", ["serve", "--workers", "2"]),
+    ],
+)
+def test_a_store_is_blamed_on_the_variable_that_chose_it(
+    variable: str, value: str, args: list[str], cart: CartCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CART_SESSION_BACKEND", "database")
+    monkeypatch.setenv(variable, value)
+    refused = cart(*args)
+    assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert refused.err.startswith(f"{variable}: ")
 
 
 def test_backends_use(cart: CartCommand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,7 +410,7 @@ def test_backends_use(cart: CartCommand, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_backends_use_rejects_an_unknown_backend(cart: CartCommand) -> None:
     refused = cart("backends", "use", "nosuch")
     assert (refused.code, list_folder()) == (1, [])
-    assert refused.err.startswith("CART_SESSION_BACKEND: expected ")
+    assert refused.err.startswith("NAME: expected ")
 
 
 # -- terminals --------------------------------------------------------------------------------------------

@@ -148,10 +148,10 @@ def test_port_in_use_is_one_message(cart: CartCommand) -> None:
     [
         (
             ["--backend", "memory", "--workers", "2"],
-            "CART_SESSION_BACKEND: memory works in one process only",
+            "--backend: memory works in one process only",
         ),
-        (["--backend", "nosuch"], "CART_SESSION_BACKEND: expected file, memory, "),
-        (["--backend", "file://data"], "CART_SESSION_URL: "),
+        (["--backend", "nosuch"], "--backend: expected file, memory, "),
+        (["--backend", "file://data"], "--backend: "),
         (["--host", "203.0.113.1"], "Cannot listen on 203.0.113.1:"),
     ],
 )

@@ -115,10 +115,10 @@ def test_invalid_parts_for_the_backend() -> None:
 
 
 def test_memory_requires_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    for choice in ({BACKEND: "memory"}, {URL: "memory://"}):
-        found = load(choice)
+    for variable, value in ((BACKEND, "memory"), (URL, "memory://")):
+        found = load({variable: value})
         check_workers(found, 1)
-        with pytest.raises(SettingsError, match="CART_SESSION_BACKEND: memory works in one process"):
+        with pytest.raises(SettingsError, match=f"{variable}: memory works in one process"):
             check_workers(found, 2)
     check_workers(load(), 8)
 
