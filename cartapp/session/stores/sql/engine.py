@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from time import monotonic
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
@@ -95,9 +96,9 @@ class Database:
         self._create_runner = partial(create_runner or _runner, self.dialect, pool_size)
         self._limit = SharedTimeout(timeout)
         self._bulk_limit = SharedTimeout(_BULK_TIMEOUT)
+        self._runner, self._pool = self._create_runner()  # first, since it finds a missing driver
         # Events of an engine of the application see all its statements.
         self._direct = None if create_runner else self.dialect.driver_statements()
-        self._runner, self._pool = self._create_runner()
 
     def is_same_as(self, url: str) -> bool:
         """Whether a URL names this database, with or without a driver. Raises `InvalidStoreURL`."""
@@ -292,6 +293,7 @@ def _make_runner(dialect: Dialect, pool_size: int) -> tuple[Runner, PoolInvalida
         **dialect.engine_options,
     }
     if dialect.is_async:
+        import_module("greenlet")  # SQLAlchemy reports it missing on its first import only
         from sqlalchemy.ext.asyncio import create_async_engine
 
         asynchronous = create_async_engine(
