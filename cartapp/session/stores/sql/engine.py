@@ -28,6 +28,7 @@ from ...errors import (
 from ..backend import install_command
 from ..timeouts import TIMED_OUT, SharedTimeout
 from .dialects import Dialect, dialect_from_url
+from .masking import mask
 from .pool_invalidation import PoolInvalidation
 from .runners import AsyncRunner, Operation, Runner, ThreadRunner
 from .sqlite_runner import EmbeddedRunner
@@ -360,8 +361,7 @@ def _connect(dialect: Dialect, driver: EngineDialect, args: tuple[Any, ...], opt
 
 def _without_password(message: str, dialect: Dialect) -> str:
     """Return the first line of a driver's message without the password."""
-    password = dialect.url.password
-    return (message.replace(password, "***") if password else message).splitlines()[0].rstrip(".")
+    return mask(message, str(dialect.url.password or "")).splitlines()[0].rstrip(".")
 
 
 def _missing(dialect: Dialect) -> MissingDriver:
