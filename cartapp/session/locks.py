@@ -14,16 +14,17 @@ class SessionLock(asyncio.Lock):
 
 
 class SessionLocks:
-    """Locks of the sessions with a commit in progress, by key."""
+    """Locks of the sessions with a commit in progress, by event loop and key."""
 
     def __init__(self) -> None:
-        self._locks: dict[str, SessionLock] = {}
+        self._locks: dict[tuple[asyncio.AbstractEventLoop, str], SessionLock] = {}
 
     async def acquire(self, key: str) -> SessionLock:
         """Acquire the lock of a session, for `release`."""
-        lock = self._locks.get(key)
+        place = asyncio.get_running_loop(), key
+        lock = self._locks.get(place)
         if lock is None:
-            lock = self._locks[key] = SessionLock()
+            lock = self._locks[place] = SessionLock()
         lock.waiters += 1
         try:
             await lock.acquire()
@@ -40,4 +41,4 @@ class SessionLocks:
     def _forget(self, key: str, lock: SessionLock) -> None:
         lock.waiters -= 1
         if not lock.waiters:
-            del self._locks[key]
+            del self._locks[asyncio.get_running_loop(), key]

@@ -1,8 +1,6 @@
 """One object for a whole application: store, policy, cookie and keys, checked and built once."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Self, TypedDict, Unpack
 
@@ -14,7 +12,7 @@ from .hooks import Hooks
 from .locks import SessionLocks
 from .policy import IsCurrent, SessionPolicy
 from .record import Clock, now
-from .stores.base import Reopenable, Store, check_store
+from .stores.base import Store, check_store
 from .stores.registry import open_store
 from .stores.wrappers.circuit_breaker import CircuitBreakerStore
 from .stores.wrappers.encryption import EncryptedStore
@@ -88,8 +86,6 @@ class SessionManager:
         self._writers = {https: CookieWriter(self.cookie, https) for https in (False, True)}
         self._on_count = on_count
         self._records: Records | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The event loop of the latest request."""
 
     @classmethod
     def from_options(cls, store: Store | str, **options: Unpack[SessionOptions]) -> Self:
@@ -107,16 +103,6 @@ class SessionManager:
     async def close(self) -> None:
         """Close the store."""
         await self.store.close()
-
-    async def follow_loop(self) -> None:
-        """Close the store if its event loop has ended, so that it connects again on the running one.
-
-        `TestClient(app)` without `with` runs each request on an event loop of its own.
-        """
-        former, self.loop = self.loop, asyncio.get_running_loop()
-        if former is not None and former.is_closed() and isinstance(self.store, Reopenable):
-            with suppress(Exception):  # some drivers cannot close connections of an ended event loop
-                await self.store.close()
 
     def cookie_writer(self, scope: Mapping[str, Any]) -> CookieWriter:
         """Return the writer of the cookie for the scheme of this request."""

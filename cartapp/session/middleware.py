@@ -1,7 +1,6 @@
 """Sessions for any ASGI application: cookie in, commit before the first byte, cookie out."""
 
 import re
-from asyncio import get_running_loop
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Literal, Unpack
 from urllib.parse import quote
@@ -107,8 +106,6 @@ class SessionMiddleware:
         if "session" in scope:
             _check_cookie_names(outer, self.manager)
             scope = {**scope}  # the middleware outside reads its session from its own scope later
-        if self.manager.loop is not get_running_loop():
-            await self.manager.follow_loop()
         responder = _Responder(self, scope, receive, send)
         scope["session"] = responder.session
         scope[_SESSIONS] = {**outer, self.manager: responder.session}

@@ -78,7 +78,8 @@ async def handed_on(
 
 async def _when_waiting(layer: SessionLayer, cookie: str, release: Callable[[], Any]) -> None:
     locks = layer.manager.locks._locks
-    while locks[key_from_id(cookie)].waiters < 2:  # noqa: ASYNC110 - the manager has no event for it
+    place = asyncio.get_running_loop(), key_from_id(cookie)
+    while locks[place].waiters < 2:  # noqa: ASYNC110 - the manager has no event for it
         await asyncio.sleep(0)
     await release()
 

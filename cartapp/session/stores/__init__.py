@@ -2,7 +2,7 @@
 
 from ..record import Record, RecordOrSummary, Summary, Version
 from .backend import Backend, InvalidPart, URLParts, base_scheme
-from .base import Countable, HostLocal, Indexed, Listable, Purgeable, Reopenable, Store
+from .base import Countable, HostLocal, Indexed, Listable, Purgeable, Store
 from .overview import Extent, Overview, Partitioned
 from .queries import (
     BatchPurgeable,
@@ -53,7 +53,6 @@ __all__ = [
     "Queryable",
     "Record",
     "RecordOrSummary",
-    "Reopenable",
     "Store",
     "StoreCall",
     "Summary",

@@ -120,11 +120,3 @@ class HostLocal(Protocol):
 
     sweep_lock: Path | None
     """The file that one of these processes locks to sweep for all of them; None on a server."""
-
-
-@runtime_checkable
-class Reopenable(Protocol):
-    """A store of connections that belong to an event loop. After `close` it connects again, on any loop."""
-
-    can_reopen: bool
-    """True."""

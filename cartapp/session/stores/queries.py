@@ -171,7 +171,7 @@ class Pooled(Protocol):
 ABILITIES: Final = (
     *("scan", "check_index", "purge", "count_expired", "sweep_lock"),
     *("pages", "top", "count", "totals", "estimate", "overviews", "delete_many", "purge_batches"),
-    *("connections_in_use", "can_reopen"),
+    "connections_in_use",
 )
 """Attributes of the optional protocols that need no key, so that wrappers pass them on."""
 

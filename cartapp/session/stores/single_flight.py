@@ -12,28 +12,31 @@ from typing import Any
 class SingleFlight:
     """Run an operation in its own task, which concurrent callers share with its error.
 
-    A cancelled caller leaves the run to the others, so the operation must have its own timeout.
+    A cancelled caller leaves the run to the others, so the operation must have its own timeout. Each event
+    loop has a run of its own.
     """
 
     def __init__(self, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._operation = operation
-        self._running: asyncio.Task[None] | None = None
+        self._running: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Wait for the current run, or start one. Raises the operation's error."""
-        task = self._running
+        loop = asyncio.get_running_loop()
+        task = self._running.get(loop)
         if task is None:
-            task = self._running = asyncio.create_task(self._operation())
+            task = self._running[loop] = loop.create_task(self._operation())
             task.add_done_callback(self._finished)
         await asyncio.shield(task)
 
     async def close(self) -> None:
         """Cancel the current run and wait for its end."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        task = self._running.get(asyncio.get_running_loop())
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running = None
+        self._running.pop(task.get_loop(), None)
         if not task.cancelled():
             task.exception()  # retrieved, or asyncio would log an error without a caller

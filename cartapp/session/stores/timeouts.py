@@ -12,9 +12,12 @@ what has arrived, before anything expires.
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 from time import monotonic  # the clock of uvloop's event loop does not advance while a handler blocks
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
+
+from .per_loop import PerLoop
 
 T = TypeVar("T")
 
@@ -38,21 +41,18 @@ class Expiring(Protocol):
 
 
 class SharedTimer:
-    """Expire each wait after the same number of seconds, on one event loop at a time."""
+    """Expire each wait after the same number of seconds, on one event loop."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._waits: dict[Expiring, None] = {}  # the oldest first
         self._timer: asyncio.Handle | None = None  # left to fire when nothing waits: setting one costs more
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, wait: Expiring) -> None:
         """Expire `wait` after the timeout."""
         wait.deadline = monotonic() + self.seconds
         self._waits[wait] = None
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._loop is not loop:
-            self._loop = loop
+        if self._timer is None:
             self._set(wait.deadline)
 
     def stop(self, wait: Expiring) -> None:
@@ -94,19 +94,19 @@ class SharedTimer:
 
 
 class SharedTimeout:
-    """Bound each piece of work by the same number of seconds, on one event loop at a time."""
+    """Bound each piece of work by the same number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._timer = SharedTimer(seconds)
+        self._timers = PerLoop(partial(SharedTimer, seconds))
 
     def limit(self) -> "_Limit":
         """Return a context manager that cancels its block after the timeout and raises `TimeoutError`."""
-        return _Limit(self._timer)
+        return _Limit(self._timers.get())
 
     async def wait_for(self, work: Awaitable[T]) -> T:
         """Return the result of `work`. Cancels it after the timeout and raises `TimeoutError`."""
-        with _Limit(self._timer):
+        with _Limit(self._timers.get()):
             return await work
 
 

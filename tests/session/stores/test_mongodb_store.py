@@ -89,7 +89,7 @@ def test_an_invalid_url_is_rejected(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_driver_options() -> None:
+async def test_driver_options() -> None:
     store = open_store("mongodb+srv://u:p@name.example/db", timeout=1.5, pool_size=7)
     assert isinstance(store, MongoStore)
     options = store._operations.client.options
@@ -101,7 +101,7 @@ def test_driver_options() -> None:
     assert options.write_concern.document == {"w": "majority", "wtimeout": 1500}
 
 
-def test_the_url_is_stronger() -> None:
+async def test_the_url_is_stronger() -> None:
     store = open_store("mongodb://h/?w=1&maxPoolSize=3&readPreference=secondary&socketTimeoutMS=100")
     assert isinstance(store, MongoStore)
     options = store._operations.client.options

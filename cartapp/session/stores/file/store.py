@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -19,6 +20,7 @@ from ...record import Clock, Record, RecordOrSummary, Summary, Version, now
 from ..disk_latency import DiskLatency
 from ..overview import Extent, Overview
 from ..ownership import check_private
+from ..per_loop import PerLoop
 from ..queries import Query
 from ..timeouts import SharedTimeout
 from . import shard
@@ -66,7 +68,9 @@ class FileStore:
         self._identity: tuple[int, int] | None = None  # of the folder in use
         with suppress(OSError):  # so that even an unused process notices a folder that disappears
             self._check_base()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="session-files")
+        self._pools = PerLoop(
+            partial(ThreadPoolExecutor, _THREADS, thread_name_prefix="session-files"), _end_threads
+        )
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -102,8 +106,8 @@ class FileStore:
         await self._run_limited(self._write_probe_file)
 
     async def close(self) -> None:
-        """Wait for running operations and end the threads."""
-        await asyncio.to_thread(self._pool.shutdown)
+        """Wait for running operations of this event loop and end its threads."""
+        await self._pools.close()
 
     async def scan(self, *, user_id: str | None = None) -> AsyncIterator[Summary]:
         """See `Listable.scan`; each unreadable record is logged."""
@@ -225,7 +229,7 @@ class FileStore:
 
     async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._pools.get(), work, *args)
         except OSError as error:
             raise self._unavailable(error) from error
 
@@ -419,6 +423,11 @@ class FileStore:
         with suppress(FileNotFoundError), LockedShard(self._folder(name)) as folder:
             return sum(folder.remove(key) for key in keys if _has_expired(folder, key, now))
         return 0
+
+
+async def _end_threads(pool: ThreadPoolExecutor) -> None:
+    """Wait for the threads of a pool."""
+    await asyncio.to_thread(pool.shutdown)
 
 
 def _log_unreadable(found: Headers) -> None:

@@ -6,7 +6,8 @@ atomic step.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Final
 
@@ -27,6 +28,7 @@ from ...record import (
     summarize,
     unpack,
 )
+from ..per_loop import PerLoop
 from .client import MemcachedServer, Response
 from .url import Address
 
@@ -58,7 +60,7 @@ class _CasVersion(int):
 
 
 class MemcachedStore:
-    """A store on all servers of one address. Use it on one event loop at a time.
+    """A store on all servers of one address.
 
     Each key belongs to one server, chosen by rendezvous hashing of the servers' names, so every process must
     use the same names. While a server is down its keys are unavailable; they never move to another server,
@@ -71,17 +73,13 @@ class MemcachedStore:
 
     name = "memcached"
 
-    can_reopen = True
-    """See `Reopenable`."""
-
     def __init__(
         self, address: Address, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10
     ) -> None:
         self._prefix = address.prefix.encode()
         self._clock = clock
-        self._servers = [
-            MemcachedServer(host, port, timeout=timeout, pool_size=pool_size) for host, port in address.hosts
-        ]
+        open_server = partial(MemcachedServer, timeout=timeout, pool_size=pool_size)
+        self._servers = PerLoop(lambda: [open_server(*host) for host in address.hosts], _close)
 
     # -- the contract -------------------------------------------------------------------------------------
 
@@ -135,12 +133,11 @@ class MemcachedStore:
 
     async def ping(self) -> None:
         """See `Store.ping`; every server must answer."""
-        await asyncio.gather(*(server.execute(b"version\r\n") for server in self._servers))
+        await asyncio.gather(*(server.execute(b"version\r\n") for server in self._servers.get()))
 
     async def close(self) -> None:
         """See `Store.close`."""
-        for server in self._servers:
-            await server.close()
+        await self._servers.close()
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -150,7 +147,7 @@ class MemcachedStore:
         It first fetches all keys of a server, 22 bytes of memory each, even for one user. Raises
         `StoreNotSupported` if the server cannot list them (`lru_crawler metadump`, disabled by `-X`).
         """
-        for server in self._servers:
+        for server in self._servers.get():
             keys = await server.keys(self._pick_key)
             for start in range(0, len(keys), _STEP * KEY_LENGTH):
                 for record in await self._records(keys[start : start + _STEP * KEY_LENGTH]):
@@ -220,10 +217,15 @@ class MemcachedStore:
         def bid(server: MemcachedServer) -> bytes:
             return blake2b(f"{server.name} {key}".encode(), digest_size=8).digest()
 
-        return max(self._servers, key=bid)
+        return max(self._servers.get(), key=bid)
 
     def _item_key(self, key: str) -> bytes:
         return self._prefix + key.encode()
+
+
+async def _close(servers: Sequence[MemcachedServer]) -> None:
+    for server in servers:
+        await server.close()
 
 
 def _seen(key: str, answer: Response) -> _CasVersion | None:

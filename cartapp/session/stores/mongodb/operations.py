@@ -59,9 +59,8 @@ class OperationRunner:
         return self._limit.limit()
 
     async def close(self) -> None:
-        """Close all connections and wait for running operations. It may be used again, on any event loop."""
-        client, self.client = self.client, self._connect()
-        await client.close()
+        """Close all connections and wait for running operations."""
+        await self.client.close()
         if under_way := self._running | self._closing:
             await asyncio.wait(under_way)
 

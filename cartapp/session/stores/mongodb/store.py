@@ -5,9 +5,10 @@ its filter, which is atomic on the document; none of them inserts.
 """
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
@@ -17,11 +18,14 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from ...errors import StoreTimeout, StoreUnavailable, UnreadableRecord
 from ...record import Clock, Record, RecordOrSummary, Summary, Version, new_version, now
+from ..per_loop import PerLoop
 from ..queries import Order, Query, Totals
 from . import queries
 from .errors import DRIVER_ERRORS, reason_of
 from .operations import OperationRunner
 from .url import Address
+
+T = TypeVar("T")
 
 logger: logging.Logger = logging.getLogger("cartapp.session")
 
@@ -45,7 +49,7 @@ _OPTIONS: Final = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConve
 
 
 class MongoStore:
-    """A store in one collection. Use it on one event loop at a time.
+    """A store in one collection.
 
     It reads from the primary and, unless the URL sets another concern, waits for a majority to confirm a
     write. The driver repeats an operation once after a broken connection; a replica set recognises a repeated
@@ -57,16 +61,14 @@ class MongoStore:
 
     name = "mongodb"
 
-    can_reopen = True
-    """See `Reopenable`."""
-
     def __init__(
         self, address: Address, *, clock: Clock = now, timeout: float = 2.0, pool_size: int = 10
     ) -> None:
         self._address = address
         self._clock = clock
-        self._operations = OperationRunner(address, timeout, pool_size)
-        self._run = self._operations.run
+        self._runners = PerLoop(
+            partial(OperationRunner, address, timeout, pool_size), OperationRunner.close, early=True
+        )
         self._collection: AsyncCollection[dict[str, Any]] | None = None
         self._has_indexes = False
 
@@ -120,7 +122,7 @@ class MongoStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
-        await self._operations.close()
+        await self._runners.close()
 
     # -- listing and purging ------------------------------------------------------------------------------
 
@@ -231,14 +233,21 @@ class MongoStore:
     # -- inside -------------------------------------------------------------------------------------------
 
     @property
+    def _operations(self) -> OperationRunner:
+        return self._runners.get()
+
+    def _run(self, operation: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        return self._operations.run(operation)
+
+    @property
     def _sessions(self) -> AsyncCollection[dict[str, Any]]:
         """The collection of the current client."""
-        client = self._operations.client
-        if self._collection is None or self._collection.database.client is not client:
-            self._collection = client[self._address.database].get_collection(
+        client, collection = self._operations.client, self._collection
+        if collection is None or collection.database.client is not client:
+            collection = self._collection = client[self._address.database].get_collection(
                 self._address.collection, codec_options=_OPTIONS, read_preference=ReadPreference.PRIMARY
             )
-        return self._collection
+        return collection
 
     async def _update(self, key: str, expected: Version, changes: Mapping[str, Any]) -> bool:
         live = {"_id": key, "version": expected, "expires": {"$gt": self._now()}}

@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ...errors import StoreTimeout, StoreUnavailable
 from ..batching import CommandBatcher
+from ..per_loop import PerLoop
 from ..timeouts import SharedTimeout
 from .client import Client, Command, Node
 from .errors import is_no_primary, is_timeout, reason_of
@@ -30,10 +31,13 @@ def make_script(text: str) -> Script:
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+_Connections = tuple[Client, CommandBatcher[Command]]
+
+
 class Commands:
     """Send commands in batches, on the connections that `connect` opens on first use.
 
-    After `close` the next command connects again, on any event loop.
+    After `close` the next command connects again.
     """
 
     def __init__(
@@ -44,22 +48,16 @@ class Commands:
         self._timeout = timeout
         self._limit = SharedTimeout(timeout)
         self._pool_size = pool_size
-        self._open: tuple[Client, CommandBatcher[Command]] | None = None
+        self._connections = PerLoop(self._open, self._close)
 
     @property
     def in_flight(self) -> int:
         """The number of connections that wait for a response."""
-        return 0 if self._open is None else self._open[1].in_flight
+        return sum(batcher.in_flight for _, batcher in self._connections.values())
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._open is None:
-            return
-        client, batcher = self._open
-        self._open = None
-        await batcher.close()
-        with suppress(RedisError, TimeoutError):  # a hanging server must not block the close
-            await self._limit.wait_for(client.close())
+        """Close the connections of this event loop."""
+        await self._connections.close()
 
     async def run_script(self, script: Script, place: bytes, *words: str | bytes | int) -> Any:
         """Return the response to a script on one key. Raises `StoreUnavailable`."""
@@ -91,22 +89,25 @@ class Commands:
 
     def submit(self, command: Command) -> Awaitable[object]:
         """Return the response of the server; errors are returned as exceptions."""
-        return self._client()[1].submit(command)
+        return self._connections.get()[1].submit(command)
 
-    def _client(self) -> tuple[Client, CommandBatcher[Command]]:
-        """Create the client on first use, in the process and event loop that use it."""
-        if self._open is None:
-            client = self._connect()
-            batcher = CommandBatcher(
-                client.send, max_batch=client.max_batch, max_in_flight=self._pool_size, timeout=self._timeout
-            )
-            self._open = client, batcher
-        return self._open
+    def _open(self) -> _Connections:
+        client = self._connect()
+        batcher = CommandBatcher(
+            client.send, max_batch=client.max_batch, max_in_flight=self._pool_size, timeout=self._timeout
+        )
+        return client, batcher
+
+    async def _close(self, connections: _Connections) -> None:
+        client, batcher = connections
+        await batcher.close()
+        with suppress(RedisError, TimeoutError):  # a hanging server must not block the close
+            await self._limit.wait_for(client.close())
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes that together have all keys. Raises `StoreUnavailable`."""
         try:
-            return await self._limit.wait_for(self._client()[0].nodes())
+            return await self._limit.wait_for(self._connections.get()[0].nodes())
         except Exception as error:
             raise self._unavailable(error) from error
 

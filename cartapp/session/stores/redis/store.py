@@ -75,7 +75,7 @@ _HEADS: Final = make_script(listing.SCRIPT)
 
 
 class RedisStore:
-    """A store on one address, or on the connections that `connect` opens. Use it on one event loop at a time.
+    """A store on one address, or on the connections that `connect` opens.
 
     Versions are random. With counted versions, two different records could have the same one after a failover
     that lost a write, and a client that had loaded the lost record could replace the other.
@@ -89,9 +89,6 @@ class RedisStore:
     the user loads the record, and removes the key or corrects its score. The set lives for `max_age` seconds,
     as long as any session.
     """
-
-    can_reopen = True
-    """See `Reopenable`."""
 
     def __init__(
         self,

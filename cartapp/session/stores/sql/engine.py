@@ -26,6 +26,7 @@ from ...errors import (
     UnusableURL,
 )
 from ..backend import install_command
+from ..per_loop import PerLoop
 from ..timeouts import TIMED_OUT, SharedTimeout
 from .dialects import Dialect, dialect_from_url
 from .masking import mask
@@ -69,7 +70,7 @@ _BULK_TIMEOUT = 30.0  # seconds for a statement that goes through many rows
 
 
 class Database:
-    """One database of a process. It connects on first use, on the event loop that uses it.
+    """One database of a process. It connects on first use, on each event loop that uses it.
 
     Suspect connections are replaced; see `pool_invalidation`.
 
@@ -94,10 +95,13 @@ class Database:
         if self.dialect.needs_database and not (self.dialect.url.database or create_runner):
             raise InvalidStoreURL(self.dialect.no_database)
         self._timeout = timeout
-        self._create_runner = partial(create_runner or _runner, self.dialect, pool_size)
         self._limit = SharedTimeout(timeout)
         self._bulk_limit = SharedTimeout(_BULK_TIMEOUT)
-        self._runner, self._pool = self._create_runner()  # first, since it finds a missing driver
+        self._runners = PerLoop(
+            partial(create_runner or _runner, self.dialect, pool_size),
+            _close,
+            early=True,  # finds a missing driver
+        )
         # Events of an engine of the application see all its statements.
         self._direct = None if create_runner else self.dialect.driver_statements()
 
@@ -108,7 +112,15 @@ class Database:
     @property
     def connections_in_use(self) -> int:
         """The number of pooled connections that run an operation."""
-        return self._pool.in_use
+        return sum(pool.in_use for _, pool in self._runners.values())
+
+    @property
+    def _runner(self) -> Runner:
+        return self._runners.get()[0]
+
+    @property
+    def _pool(self) -> Pool:
+        return self._runners.get()[1]
 
     async def fetch(
         self, statement: Executable, values: Values | None = None, *, direct: bool = False
@@ -134,7 +146,7 @@ class Database:
     ) -> int:
         """Execute one statement in its own transaction and return the number of rows that it found."""
         await self._check_file()
-        execute = self._executor(direct)
+        execute, pool = self._executor(direct), self._pool
 
         def write(connection: Connection, progress: _Attempt) -> int:
             progress.commits = self.dialect.autocommit
@@ -142,7 +154,7 @@ class Database:
             if not self.dialect.autocommit:
                 progress.commits = True
                 connection.commit()
-            self._pool.confirm_write(connection)
+            pool.confirm_write(connection)
             return rows
 
         return await self._retry(
@@ -162,12 +174,13 @@ class Database:
         """
         await self._check_file()
         begin = self.dialect.locked_transaction if locked else self.dialect.transaction
+        pool = self._pool
 
         def transaction(connection: Connection, progress: _Attempt) -> T:
             with begin(connection):
                 result = operation(connection)
                 progress.commits = True
-            self._pool.confirm_write(connection)
+            pool.confirm_write(connection)
             return result
 
         limit = self._bulk_limit if bulk else self._limit
@@ -198,10 +211,8 @@ class Database:
         return self._direct.execute if direct and self._direct else Connection.execute
 
     async def close(self) -> None:
-        """Close connections and threads. Used again, it reconnects, on any event loop."""
-        closing = self._runner
-        self._runner, self._pool = self._create_runner()
-        await closing.close()
+        """Close the connections and threads of this event loop. Used again, it reconnects."""
+        await self._runners.close()
 
     async def _retry(self, attempt: Callable[["_Attempt"], Awaitable[T]], limit: SharedTimeout | None) -> T:
         if limit is None:
@@ -272,6 +283,10 @@ class _Attempt:
 def _cause(error: Exception) -> BaseException | None:
     """Return the driver's own error, if it is one."""
     return error.orig if isinstance(error, DBAPIError) else None
+
+
+async def _close(opened: tuple[Runner, Pool]) -> None:
+    await opened[0].close()
 
 
 def _runner(dialect: Dialect, pool_size: int) -> tuple[Runner, Pool]:

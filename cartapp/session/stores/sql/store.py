@@ -47,9 +47,6 @@ class SqlStore:
 
     name = "database"
 
-    can_reopen = True
-    """See `Reopenable`."""
-
     def __init__(self, database: Database, *, clock: Clock = now, table: str = TABLE_NAME) -> None:
         self._database = database
         self._sql = statements_for(table)
