@@ -1,5 +1,6 @@
 """The request's body: one JSON object, or the fields of a form."""
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,7 +11,7 @@ from starlette.types import Receive
 from cartapp.cart import parse_decimal
 from cartapp.messages import Message, _
 
-from .errors import APIError
+from .errors import FIELDS, APIError
 from .headers import get_header
 from .negotiation import media_type
 
@@ -37,8 +38,33 @@ async def read_json(request: Request) -> tuple[dict[str, Any], bytes]:
 
 
 async def read_fields(request: Request) -> dict[str, Any]:
-    """The body as a form's fields or one JSON object, whichever its content type says. Raises as above."""
-    body = await _read(request.receive)
+    """The body as a form's fields or one JSON object, whichever its content type says. Raises as above.
+
+    The fields stay in the scope, for a second call and for an error page that submits the form again.
+    """
+    if FIELDS not in request.scope:
+        request.scope[FIELDS] = _parse(request, await _read(request.receive))
+    fields: dict[str, Any] | APIError = request.scope[FIELDS]
+    if isinstance(fields, APIError):
+        raise fields
+    return fields
+
+
+async def keep_fields(request: Request) -> None:
+    """Read a form before the session, which may be unavailable: the error page then has its fields."""
+    if request.method == "POST":
+        with suppress(APIError):  # the handler's own call raises it again
+            await read_fields(request)
+
+
+def _parse(request: Request, body: bytes) -> dict[str, Any] | APIError:
+    try:
+        return _parse_fields(request, body)
+    except APIError as error:
+        return error
+
+
+def _parse_fields(request: Request, body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     match media_type(get_header(request.scope, b"content-type")):

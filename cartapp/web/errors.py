@@ -40,7 +40,7 @@ from cartapp.session import (
 from .json_response import MsgspecResponse
 from .negotiation import prefers_page
 from .own_pages import page_of_form
-from .root_path import get_root_path
+from .root_path import get_root_path, get_route_path
 from .schemas.types import validation_message
 from .templating import page
 
@@ -61,6 +61,13 @@ STATUS_MESSAGES = {
 
 _TEMPORARY = (409, 429, 500, 503)
 """Statuses that a later request may not get again."""
+
+
+_REPEATABLE = ("/preferences", "/profile/update")
+"""Forms with typed fields that may be submitted twice: they set values."""
+
+FIELDS = "form_fields"
+"""Name in the scope of the fields of the request's form."""
 
 
 class APIError(MessageError):
@@ -144,6 +151,8 @@ def error_response(
             "message": says_more,
             "is_get": scope["method"] == "GET",
             "again": _retry_url(scope, status),
+            "fields": _repeatable_fields(scope, status),
+            "action": get_root_path(scope) + get_route_path(scope),
         }
         response = page("error.html", scope, context, status)
     else:
@@ -162,6 +171,16 @@ def _retry_url(scope: Scope, status: int) -> str | None:
         return ""  # this page
     path = page_of_form(scope)
     return path and get_root_path(scope) + path
+
+
+def _repeatable_fields(scope: Scope, status: int) -> Mapping[str, str] | None:
+    """Return the fields that "Try again" submits once more, without passwords; None if it is a link."""
+    if status != 503 or scope["method"] != "POST" or get_route_path(scope) not in _REPEATABLE:
+        return None
+    fields = scope.get(FIELDS)
+    if not isinstance(fields, dict):
+        return None
+    return {name: "" if "password" in name else str(value) for name, value in fields.items()}
 
 
 def session_message(error: SessionError) -> Message:

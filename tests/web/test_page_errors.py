@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 
@@ -275,7 +276,6 @@ async def test_unavailable_store_has_an_error_page(tmp_path: Path) -> None:
         ("/cart/add", f"{HTTPS}/?category=audio&page=2", "/?category=audio&page=2"),
         ("/cart/add", f"{HTTPS}/cart/add", "/cart"),  # the page of a rejected form
         ("/cart/1", "", "/cart"),
-        ("/profile/update", f"{HTTPS}/profile", "/profile"),
         ("/login", "https://evil.example/cart", "/login"),
         ("/login", f"{HTTPS}//evil.example", "/login"),
     ],
@@ -294,6 +294,64 @@ async def test_try_again_after_a_form_leads_to_its_page(
         (link,) = re.findall(r'<a class="button" href="(.*?)">Try again</a>', page.text)
         assert unescape(link) == expected
         assert "may or may not have been saved" in page.text
+
+
+@pytest.mark.parametrize(
+    ("path", "typed"),
+    [
+        ("/profile/update", {"name": 'Zoë "Z" <z>', "email": "zoe@example.com"}),
+        ("/preferences", {"language": "de", "theme": "dark", "items_per_page": "50"}),
+    ],
+)
+async def test_try_again_submits_what_was_typed(tmp_path: Path, path: str, typed: dict[str, str]) -> None:
+    async with shop(session_backend="file", session_path=str(tmp_path / "sessions")) as client:
+        await client.post("/api/cart/add", json=KEYBOARD)
+        with outage(tmp_path):
+            page = await client.post(path, data=typed, headers=BROWSER)
+        assert page.status_code == 503
+        assert retried_fields(page, path) == typed
+        assert (await client.post(path, data=typed, headers=BROWSER)).status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/profile/update", "/preferences"])
+async def test_an_unreadable_form_is_shown_again(path: str, client: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    page = await client.post(path, content=b"name=%ff", headers=headers)
+    assert page.status_code == 400
+    assert messages(page) == ["The form is not valid UTF-8, or it has too many fields"]
+    assert f'action="{path}"' in page.text
+
+
+async def test_try_again_shows_no_password(tmp_path: Path) -> None:
+    """Without it, the change of an e-mail address shows the form again, with the other fields."""
+    async with shop(session_backend="file", session_path=str(tmp_path / "sessions")) as client:
+        await client.post("/register", json=ALICE)
+        typed = {"name": "Zoë", "email": "zoe@example.com", "current_password": ALICE["password"]}
+        with outage(tmp_path):
+            page = await client.post("/profile/update", data=typed, headers=BROWSER)
+        assert page.status_code == 503
+        assert ALICE["password"] not in page.text
+        fields = retried_fields(page, "/profile/update")
+        again = await client.post("/profile/update", data=fields, headers=BROWSER)
+        assert again.status_code == 403
+        assert 'value="Zoë"' in again.text
+
+
+@contextmanager
+def outage(folder: Path) -> Iterator[None]:
+    """Put a file in place of the folder of the sessions."""
+    (folder / "sessions").rename(folder / "away")
+    (folder / "sessions").write_text("")
+    yield
+    (folder / "sessions").unlink()
+    (folder / "away").rename(folder / "sessions")
+
+
+def retried_fields(page: httpx.Response, path: str) -> dict[str, str]:
+    """Return the fields of the form with the button "Try again"."""
+    form = page.text.partition(f'<form method="post" action="{path}">')[2].partition("</form>")[0]
+    assert "<button>Try again</button>" in form
+    return {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
 
 
 # -- page size -----------------------------------------------------------------------------------------------

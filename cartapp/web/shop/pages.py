@@ -13,6 +13,7 @@ from cartapp.session import Session
 
 from ..account.current_user import change_user, client_address
 from ..account.operations import save_message
+from ..body import keep_fields
 from ..deps import (
     AccountsDep,
     CatalogueDep,
@@ -70,7 +71,7 @@ router = APIRouter(
     tags=["Pages"],
     default_response_class=HTMLResponse,
     responses=FORM_ERRORS,
-    dependencies=[Depends(get_current_user)],
+    dependencies=[Depends(keep_fields), Depends(get_current_user)],
 )
 
 SEE_OTHER: dict[str, Any] = {"status_code": 303, "response_class": RedirectResponse}
