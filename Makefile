@@ -140,6 +140,7 @@ COMPILE = $(COMPILE_ALONE) pyproject.toml --python-version 3.11
 lock: .venv/uv/bin/uv ## rewrite lock/ from pyproject.toml (UPGRADE=1: with the newest versions)
 	$(COMPILE) --all-extras --group dev -o lock/dev.txt
 	$(COMPILE) --group build -c lock/dev.txt -o lock/run.txt
+	$(COMPILE) --extra postgresql --group build -c lock/dev.txt -o lock/deploy.txt
 	$(COMPILE) --all-extras --group dev --group bench -c lock/dev.txt -o lock/bench.txt
 	$(COMPILE_ALONE) --python-version 3.12 --group tina4 -c lock/bench.txt -o lock/tina4.txt
 

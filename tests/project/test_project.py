@@ -19,7 +19,7 @@ from tests.support.shop_server import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LIBRARY = tomllib.loads((ROOT / "packages/session/pyproject.toml").read_text())["project"]
-LOCKS = ("run", "dev", "bench")
+LOCKS = ("run", "deploy", "dev", "bench")
 
 PINNED = re.compile(
     r"(?P<name>[\w.-]+)(\[[\w,.-]+\])?==(?P<version>[^ ;]+)( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
@@ -59,7 +59,10 @@ def requirements(name: str) -> list[Requirement]:
     found = [Requirement(item) for item in project["dependencies"]] + group("build")
     if name == "run":
         return found
-    found += [Requirement(item) for extra in project["optional-dependencies"].values() for item in extra]
+    extras = project["optional-dependencies"]
+    if name == "deploy":
+        return found + [Requirement(item) for item in extras["postgresql"]]
+    found += [Requirement(item) for extra in extras.values() for item in extra]
     return found + group("dev") + (group("bench") if name == "bench" else [])
 
 
@@ -80,8 +83,8 @@ def test_lock_satisfies_pyproject(name: str) -> None:
 
 
 def test_locks_agree() -> None:
-    run, dev, bench = (versions(name) for name in LOCKS)
-    assert run.items() <= dev.items() <= bench.items()
+    run, deploy, dev, bench = (versions(name) for name in LOCKS)
+    assert run.items() <= deploy.items() <= dev.items() <= bench.items()
 
 
 def test_both_distributions_have_one_version_and_one_licence() -> None:

@@ -9,13 +9,18 @@ from tests.support.requirements import skip_or_fail
 from tests.support.shop_server import ROOT
 
 
-def tracked_files() -> list[Path]:
-    """Return the project's text files."""
+def tracked_names() -> list[str]:
+    """Return the paths of the project's files, relative to its folder."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         skip_or_fail("git", "The tree is not a git checkout; clone it to check its files.")
-    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [name for name in listed.stdout.split("\0") if name]
+
+
+def tracked_files() -> list[Path]:
+    """Return the project's text files."""
+    paths = [ROOT / name for name in tracked_names()]
     return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8000]]
 
 
