@@ -12,7 +12,6 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 from msgspec.structs import replace
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,6 +25,7 @@ from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.stores.wrappers import circuit_breaker
 from cartapp.web.metrics import figures, store_gauges
 from tests.conftest import ManualClock
+from tests.support.metrics import Metrics, get_metrics
 from tests.support.polling import poll_until
 from tests.support.shop import ALICE, KEYBOARD, browser, running_app, shop
 from tests.support.shop_server import ROOT, running_shop
@@ -47,32 +47,6 @@ async def app() -> AsyncIterator[FastAPI]:
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with browser(app) as client:
         yield client
-
-
-class Metrics:
-    """Parsed metrics of one response of `/metrics`."""
-
-    def __init__(self, text: str) -> None:
-        self.samples = [sample for one in text_string_to_metric_families(text) for sample in one.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """Return the sum of samples with this name and these labels."""
-        return sum(
-            sample.value
-            for sample in self.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
-
-    def labels(self, name: str, label: str) -> set[str]:
-        return {sample.labels[label] for sample in self.samples if sample.name == name}
-
-
-async def get_metrics(client: httpx.AsyncClient) -> Metrics:
-    response = await client.get("/metrics")
-    assert response.status_code == 200
-    assert response.headers["Content-Type"].startswith("text/plain; version=")
-    assert response.headers["Cache-Control"] == "no-store"
-    return Metrics(response.text)
 
 
 def operations(metrics: Metrics) -> dict[tuple[str, str], int]:

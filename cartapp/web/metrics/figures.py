@@ -79,6 +79,12 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=own,
         )
+        self._up = Gauge(
+            "cart_session_store_up",
+            "1 if the session store responded to the ping of this scrape; else 0.",
+            multiprocess_mode="mostrecent",
+            registry=own,
+        )
         self._records = Gauge(
             "cart_session_records",
             "Session records in the store, as the backend estimates them; may include expired ones.",
@@ -142,6 +148,10 @@ class Metrics:
     def set_breaker(self, is_open: bool) -> None:
         """Record that the circuit breaker opened or closed."""
         self._breaker.set(int(is_open))
+
+    def set_up(self, is_up: bool) -> None:
+        """Record whether the session store responds."""
+        self._up.set(int(is_up))
 
     def set_records(self, number: int) -> None:
         """Record the number of session records."""
