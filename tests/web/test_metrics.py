@@ -20,7 +20,7 @@ from cartapp.session import codec, open_store
 from cartapp.session.errors import StoreTimeout
 from cartapp.session.fastapi import load_session
 from cartapp.session.record import now
-from cartapp.session.stores import Pooled, Store
+from cartapp.session.stores import Estimable, Pooled, Store
 from cartapp.session.stores.memory import MemoryStore
 from cartapp.session.stores.wrappers import circuit_breaker
 from cartapp.web.metrics import figures, store_gauges
@@ -250,6 +250,23 @@ async def test_number_of_records_is_estimated_at_intervals(
     gauges._next_estimate = 0
     assert await refreshed() == 3
     assert Metrics(measured.text().decode())("cart_session_store_pool_size") == 7
+    await store.close()
+
+
+@pytest.mark.parametrize("name", ["memory", "file", "redis", "memcached", "database-sqlite"])
+async def test_a_figure_that_a_backend_lacks_is_absent(
+    name: str, request: pytest.FixtureRequest, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of a false 0."""
+    monkeypatch.setattr(store_gauges, "_WAIT", 60)
+    store, measured = STORES[name](request, clock)(), figures.Metrics(name, 7)
+    await store.create(make_record(clock.now))
+    await store_gauges.StoreGauges(store, measured).refresh()
+    metrics = Metrics(measured.text().decode())
+    exported = {sample.name for sample in metrics.samples}
+    assert ("cart_session_records" in exported) == isinstance(store, Estimable)
+    assert ("cart_session_store_connections_in_use" in exported) == isinstance(store, Pooled)
+    assert metrics("cart_session_store_up") == 1
     await store.close()
 
 

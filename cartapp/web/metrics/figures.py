@@ -85,24 +85,28 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=own,
         )
+        # A gauge without labels would be 0 before it is set, also on backends that never set it.
         self._records = Gauge(
             "cart_session_records",
             "Session records in the store, as the backend estimates them; may include expired ones.",
+            ("backend",),
             multiprocess_mode="mostrecent",
             registry=own,
         )
         self._connections = Gauge(
             "cart_session_store_connections_in_use",
             "Connections to the session store that run an operation, of the process that responds.",
+            ("backend",),
             multiprocess_mode="mostrecent",
             registry=own,
         )
         Gauge(
             "cart_session_store_pool_size",
             "Connections that a process may open: CART_SESSION_POOL_SIZE.",
+            ("backend",),
             multiprocess_mode="mostrecent",
             registry=own,
-        ).set(pool_size)
+        ).labels(backend).set(pool_size)
         self._sweeps = Counter(
             "cart_session_sweeps", "Sweeps for expired sessions.", ("outcome",), registry=own
         )
@@ -155,11 +159,11 @@ class Metrics:
 
     def set_records(self, number: int) -> None:
         """Record the number of session records."""
-        self._records.set(number)
+        self._records.labels(self._backend).set(number)
 
     def set_connections(self, number: int) -> None:
         """Record the number of connections in use."""
-        self._connections.set(number)
+        self._connections.labels(self._backend).set(number)
 
     def count_response(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a response. `route` is a route's pattern, never a path, so that labels stay few."""
