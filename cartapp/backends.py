@@ -36,9 +36,13 @@ async def open_sessions(settings: Settings) -> AsyncIterator[Sessions]:
             f"{settings.store_source}: the sessions of the {settings.backend} backend are visible to the "
             "server process only. Choose another backend for this command."
         )
-    check_exists(settings.store_url, settings.store_source)
+    _check_store_exists(settings)
     async with open_manager(settings) as manager:
         yield Sessions(manager)
+
+
+def _check_store_exists(settings: Settings) -> None:
+    check_exists(settings.store_url, settings.store_source)
 
 
 def check_exists(url: str, variable: str) -> None:
@@ -85,6 +89,7 @@ async def copy_backend(
 
 async def check_store(settings: Settings) -> list[StepTiming]:
     """Run a round trip. Raises `SettingsError`, and `StoreUnavailable` if it fails."""
+    _check_store_exists(settings)
     async with open_manager(settings) as manager:
         return await round_trip(manager.store, timeout=settings.session_timeout)
 
@@ -125,9 +130,10 @@ def _create_store(backend: Backend, settings: Settings) -> tuple[BackendStatus, 
         return status(False, backend.install_command)
     try:
         chosen = settings if used else load(store_override(backend.name))
-        scheme = base_scheme(split_url(chosen.store_url).scheme)
-        if not used and scheme in backend.local_schemes:  # a ping would create the store and always succeed
+        is_local = base_scheme(split_url(chosen.store_url).scheme) in backend.local_schemes
+        if not used and is_local:  # a ping would create the store and always succeed
             return status(True, "no server needed")
+        _check_store_exists(chosen)
         reachable = BackendStatus(backend.name, used, True, None, "reachable")
         return reachable, create_store(chosen), chosen.session_timeout
     except (SettingsError, SessionError) as error:

@@ -286,6 +286,46 @@ def test_backends_list_creates_no_files(cart: CartCommand) -> None:
     assert [line.split()[0] for line in lines[1:]] == list(states)
 
 
+@pytest.mark.parametrize("backend", ["file", "database"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["backends", "list"],
+        ["backends", "check"],
+        ["backends", "check", "file"],
+        ["backends", "check", "database"],
+        ["backends", "check", "sqlite:///no/such.db"],
+        ["backends", "copy", "file", "redis://127.0.0.1:1"],
+        ["sessions", "list"],
+        ["sessions", "stats"],
+        ["sessions", "show", "4hX2"],
+        ["sessions", "watch"],
+        ["sessions", "purge", "--expired"],
+        ["users", "list"],
+        ["db", "current"],
+        ["config"],
+    ],
+)
+def test_no_shop_is_created_by_reading(
+    args: list[str], backend: str, cart: CartCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CART_SESSION_BACKEND", backend)
+    monkeypatch.setenv("CART_SESSION_TIMEOUT", "0.2")
+    shown = cart(*args)
+    assert list_folder() == []
+    if args in (["backends", "list"], ["config"]):
+        assert shown.code == 0
+        return
+    assert (shown.code, shown.out, shown.err.count("\n")) == (1, "", 1)
+    assert " does not exist. Change to the folder of the shop" in shown.err
+
+
+def test_backends_list_shows_a_missing_store(cart: CartCommand) -> None:
+    (state,) = [one for one in cart("backends", "list", "--json").json if one["used"]]
+    assert (state["name"], state["milliseconds"]) == ("file", None)
+    assert "data/sessions does not exist. " in state["remark"]
+
+
 def test_backends_list_shows_an_unreachable_backend(cart: CartCommand) -> None:
     Path("data").write_text("")
     Path(".env").write_text("CART_SESSION_TIMEOUT=0.2\n")
@@ -304,6 +344,7 @@ def test_backends_list_shows_invalid_settings(cart: CartCommand) -> None:
 
 @pytest.mark.parametrize("which", [[], ["file"], ["memory"], ["memory://"]])
 def test_backends_check_leaves_no_record(which: list[str], cart: CartCommand) -> None:
+    Path("data/sessions").mkdir(mode=0o700, parents=True)
     checked = cart("backends", "check", *which, "--json")
     assert checked.code == 0
     assert set(checked.json["milliseconds"]) == {"ping", "create", "load", "save", "touch", "delete"}

@@ -80,7 +80,11 @@ def test_sessions_commands_on_sql(cart: CartCommand, url: str) -> None:
     assert held(url) == []
 
 
-def test_backends_check_leaves_no_record(cart: CartCommand, url: str) -> None:
+def test_backends_check_leaves_no_record(
+    cart: CartCommand, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(url, [])  # which creates a SQLite file
+    monkeypatch.setenv("DATABASE_URL", url)
     for which in ([], [url], ["database"]):
         checked = cart("backends", "check", *which, "--json")
         assert checked.code == 0

@@ -205,6 +205,7 @@ class SlowImport(MetaPathFinder):
 async def test_b12_driver_imports_do_not_use_up_timeouts(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (folder / "data" / "sessions").mkdir(mode=0o700, parents=True)
     for name in [name for name in sys.modules if name.split(".")[0] in ("pymongo", "bson", "gridfs")]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.startswith("cartapp.session.stores.mongodb.store")]:
