@@ -96,7 +96,7 @@ async def copy_sessions(
     try:
         mark = await get_or_create_mark(source, clock)
     except StoreUnavailable as error:
-        await source.ping()  # available, so it is only read-only
+        await find_mark(source)  # readable, so it is only read-only; some stores write for a ping
         logger.warning("Sessions that ended in the source are not ended in the target: %s", error)
         mark, copied.source_marked = Mark.random(), False
     listed = await _list_chunks(source)
