@@ -138,7 +138,7 @@ def compiled(statement: ClauseElement) -> str:
 def test_the_table_of_sql_server() -> None:
     made = compiled(CreateTable(store.TABLE))
     assert "skey VARCHAR(22) COLLATE Latin1_General_100_BIN2 NOT NULL" in made
-    assert "user_id NVARCHAR(255) NULL" in made
+    assert "user_id NVARCHAR(255) COLLATE Latin1_General_100_BIN2 NULL" in made
     assert "data VARBINARY(max) NOT NULL" in made
     assert made.count("BIGINT NOT NULL") == 6
     assert "UNIQUE (expires, skey)" in made

@@ -18,6 +18,7 @@ from ..queries import ALL, Order, Query, Totals
 from ..single_flight import SingleFlight
 from ..urls import join_url, split_url
 from . import queries
+from .collation import apply_collation
 from .dialects import dialect_from_url
 from .engine import Database, Rows, Values
 from .expiry import Expired, apply_layout, has_expiry_step, layout
@@ -279,6 +280,7 @@ class SqlStore:
         if not self._has_table(connection):
             self._sql.table.create(connection, checkfirst=False)
         apply_layout(self._sql.table, connection)
+        apply_collation(self._sql.table, connection)
 
 
 def table_sql(url: str) -> str:
@@ -342,7 +344,7 @@ def _record(key: str, row: Iterable[Any]) -> Record:
 
 
 def _summaries(rows: Rows, query: Query) -> list[Summary]:
-    """Return the readable rows. The engine may compare names without case or trailing spaces."""
+    """Return the readable rows. A table of an older version may compare user IDs without case."""
     return [found for row in rows if (found := _summary(row)) is not None and query.matches(found)]
 
 
@@ -356,12 +358,16 @@ def _summary(row: Row[*tuple[Any, ...]]) -> Summary | None:
 
 
 def _escaped(user_id: str) -> str:
-    """Escape NUL, which some engines cannot store in a text."""
+    """Escape NUL, which some engines cannot store in a text, and a last space, which some ignore."""
     escaped = user_id.replace("%", "%25").replace("\0", "%00")
+    if escaped.endswith(" "):
+        escaped = f"{escaped[:-1]}%20"
     if len(escaped) > _LONGEST_NAME:
         raise UnsupportedValue(f"A user id may have {_LONGEST_NAME} characters here, not {len(escaped)}.")
     return escaped
 
 
 def _unescaped(user_id: str | None) -> str | None:
-    return None if user_id is None else user_id.replace("%00", "\0").replace("%25", "%")
+    if user_id is None:
+        return None
+    return user_id.replace("%00", "\0").replace("%20", " ").replace("%25", "%")
