@@ -134,6 +134,10 @@ def copy(
         output.print_json({name: value for name, value in asdict(result).items() if name != "total"})
         return
     output.print_line(f"Sessions: {_counts(result)}.")
+    if result.changed_in_both:
+        output.print_notice(
+            f"Changed in FROM and TO: {result.changed_in_both}. The later change was kept, the other is lost."
+        )
     if result.ended_in_target:
         output.print_notice(f"Not copied, because they had ended in TO: {result.ended_in_target}.")
     if result.unreadable:
@@ -144,7 +148,8 @@ def _record_copy(source: str, target: str, result: "CopyResult", *, completed: b
     from cartapp.settings import masked_url
 
     stores = {"source": masked_url(source), "target": masked_url(target)}
-    counts = {"created": result.created, "replaced": result.replaced, "ended": result.ended}
+    names = ("created", "replaced", "changed_in_both", "ended")
+    counts = {name: getattr(result, name) for name in names}
     audit.record("backends copy", **stores, **counts, completed=completed)
 
 

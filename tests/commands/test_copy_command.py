@@ -4,6 +4,7 @@ import re
 import signal
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 
 from cartapp.session.record import key_from_id
@@ -33,6 +34,37 @@ async def test_copy_from_files_to_a_database(folder: Path, encrypt: str) -> None
         async with shop.client() as client:
             answer = await client.get("/api/cart", headers={"Cookie": f"cart_session={cookie}"})
             assert answer.json()["item_count"] == 1
+
+
+async def test_copy_counts_sessions_changed_in_both(folder: Path) -> None:
+    """As in a move without an interruption: p1, copy, p2 on files, p3 on the database, copy."""
+    there = {"CART_SESSION_BACKEND": "database"}
+    cookies: list[str] = []
+
+    async def add(client: httpx.AsyncClient, product: int, cookie: str | None = None) -> None:
+        headers = {"Cookie": f"cart_session={cookie}"} if cookie else {}
+        item = {**ITEM, "product_id": product}
+        assert (await client.post("/api/cart/add", json=item, headers=headers)).status_code == 200
+
+    copy = ("backends", "copy", "file", "database")
+    with running_shop(folder, {}, workers=1) as shop:
+        for _ in range(2):
+            async with shop.client() as client:
+                await add(client, 1)
+                cookies.append(client.cookies["cart_session"])
+        changed, unchanged = cookies
+        assert run_cart(*copy).err == ""
+        async with shop.client() as client:
+            await add(client, 2, changed)
+    with running_shop(folder, there, workers=1) as shop:
+        async with shop.client() as client:
+            await add(client, 3, changed)
+            await add(client, 3, unchanged)
+            again = run_cart(*copy)
+            cart = await client.get("/api/cart", headers={"Cookie": f"cart_session={changed}"})
+    assert again.out == "Sessions: 0 copied, 0 updated, 1 unchanged, 0 ended.\n"
+    assert again.err == "Changed in FROM and TO: 1. The later change was kept, the other is lost.\n"
+    assert [item["product_id"] for item in cart.json()["items"]] == [1, 3]
 
 
 async def test_copy_keeps_purged_sessions_ended(folder: Path) -> None:

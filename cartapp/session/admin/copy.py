@@ -55,7 +55,9 @@ class CopyResult:
     replaced: int = 0
     """Updated in the target."""
     kept: int = 0
-    """Already up to date in the target, or used there later."""
+    """Already up to date in the target, or changed only there."""
+    changed_in_both: int = 0
+    """Changed in both since the last copy, or different without one: the later use won, a change is lost."""
     ended: int = 0
     """Ended in the target: they had ended in the source and were unused in the target."""
     ended_in_target: int = 0
@@ -70,7 +72,8 @@ class CopyResult:
     @property
     def seen(self) -> int:
         """The number of sessions processed."""
-        return self.created + self.replaced + self.kept + self.ended + self.ended_in_target + self.unreadable
+        of_both = self.replaced + self.kept + self.changed_in_both
+        return self.created + of_both + self.ended + self.ended_in_target + self.unreadable
 
 
 async def copy_sessions(
@@ -370,9 +373,10 @@ class _Job:
                 key, "created", rules.entry_of_new(record, there), written, has_reserved=has_reserved
             )
         merged, entry = rules.merge(record, there, known)
-        if merged == there:
-            return _Decision(key, "kept", entry)
-        return _Decision(key, "replaced", entry, merged)
+        outcome = "kept" if merged == there else "replaced"
+        if rules.have_both_changed(record, there, known):
+            outcome = "changed_in_both"
+        return _Decision(key, outcome, entry, None if merged == there else merged)
 
     async def _find_in_target(
         self, record: Record, known: list[Entry], reserved: Mapping[str, Record | None]

@@ -40,6 +40,12 @@ class CopyRules:
             entry = changed(entry, replaced=hash_version(there.version), replaced_use=use)
         return merged, entry
 
+    def have_both_changed(self, record: Record, there: Record, known: list[Entry]) -> bool:
+        """Return whether neither record is the copied one, so that `merge` loses a change."""
+        if self.is_prepared(there, known) or self._has_content(there, known):
+            return False
+        return not self._has_content(record, known) and self.mark.content(record) != self.mark.content(there)
+
     def entry_of_new(self, record: Record, reservation: Record) -> Entry:
         """Return the entry of a session that replaces its reservation."""
         content, number = self.mark.content(record), reservation_number(reservation)

@@ -290,8 +290,8 @@ async def test_the_later_of_two_changes_wins(memory: StorePair, later: str) -> N
     for layer in layers if later == "target" else layers[::-1]:
         memory.clock.advance(1)
         await update_session(layer, cookie, n=layer is memory.source)
-    for _ in range(2):
-        await memory.copy()
+    for result in (CopyResult(changed_in_both=1), CopyResult(kept=1)):
+        assert await memory.copy() == result
         assert await memory.target.read(cookie) == {"n": later == "source"}
 
 
@@ -301,8 +301,8 @@ async def test_the_later_last_use_wins_on_the_first_copy(clock: ManualClock) -> 
     record = Record(key, clock(), clock(), clock() + 9_000_000, b'{"old":1}')
     await older.create(record)
     await newer.create(replace(record, last_used=clock() + 1, data=b'{"new":1}'))
-    assert (await copy_sessions(older, newer, clock=clock)).kept == 1
-    assert (await copy_sessions(newer, older, clock=clock)).replaced == 1
+    assert (await copy_sessions(older, newer, clock=clock)).changed_in_both == 1
+    assert await copy_sessions(newer, older, clock=clock) == CopyResult(replaced=1)
     for store in (older, newer):
         held = await store.load(key)
         assert held is not None

@@ -208,7 +208,7 @@ async def test_a_read_only_source_is_copied_and_ends_no_session(
     del source._records[ended.key]
     await pair.target.store.delete(kept.key)
     source._records[changed_there.key] = replace(changed_there, last_used=clock.now + 1, data=b'{"n":2}')
-    assert await pair.copy() == CopyResult(replaced=1, ended_in_target=1, source_marked=False)
+    assert await pair.copy() == CopyResult(changed_in_both=1, ended_in_target=1, source_marked=False)
     assert await list_keys(pair.target) == {ended.key, changed_there.key}
 
 
