@@ -253,7 +253,7 @@ class RequestSession:
             self._destroyed = True
             if not await self._destroy(session.record, events) and changes.operations:
                 raise SessionEnded  # a new cookie would undo the log-in of another request
-            session.record = None
+            session.destroyed_record, session.record = session.record, None
             self._set_id(None)
             await self._create_after_destroy(session, changes, events)
         elif session.record is None:

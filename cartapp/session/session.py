@@ -81,6 +81,8 @@ class Session(RecordingDict):
     changes: Changes
     record: Record | None = None
     """The committed state; None before the first commit."""
+    destroyed_record: Record | None = None
+    """The state before `destroy` was committed, for the log of the request."""
     _is_new = False
 
     def __init__(self, committer: Committer, view: type[Any] | None = None) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cartapp.session.record import key_from_id
 from tests.support.polling import wait_for
-from tests.support.shop import KEYBOARD, browser, running_app
+from tests.support.shop import ALICE, KEYBOARD, browser, running_app
 from tests.support.shop_server import running_shop
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +71,22 @@ async def test_access_line_has_the_handle_and_no_query(caplog: pytest.LogCapture
     assert cookie not in added.getMessage()
     assert missing.fields["status"] == 404  # type: ignore[attr-defined]
     assert "session" not in missing.fields  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_user", [False, True])
+async def test_access_line_of_a_log_out_has_the_handle(
+    is_user: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_app() as app, browser(app) as client:
+        await client.post("/api/cart/add", json=KEYBOARD)
+        if is_user:
+            await client.post("/register", json=ALICE)
+        (cookie,) = client.cookies.values()
+        caplog.set_level(logging.INFO, "cartapp.access")
+        await client.post("/logout", json={})
+        assert not client.cookies
+    (line,) = (record for record in caplog.records if record.name == "cartapp.access")
+    assert line.fields["session"] == key_from_id(cookie)  # type: ignore[attr-defined]
 
 
 async def test_json_lines_of_a_server(folder: Path) -> None:

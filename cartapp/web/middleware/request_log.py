@@ -52,6 +52,7 @@ def log_response(scope: Scope, status: int, seconds: float, trace_id: str | None
 
 
 def _handle(scope: Scope) -> str | None:
-    """Return the public handle of the session, if the request used one."""
-    record = getattr(scope.get("session"), "record", None)
+    """Return the public handle of the session, if the request used one; a log-out has ended it."""
+    session = scope.get("session")
+    record = getattr(session, "record", None) or getattr(session, "destroyed_record", None)
     return None if record is None else record.key
