@@ -1,6 +1,7 @@
 """First start: create the secret key, folders, schema and products. Also upgrade the schema."""
 
 import asyncio
+import logging
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,11 +16,14 @@ from cartapp.settings import Settings, SettingsError, check_workers
 from cartapp.settings.env_local import LOCAL, ensure_secret
 from cartapp.stores import create_store
 
+logger: logging.Logger = logging.getLogger("cartapp.server")
+
 
 def prepare(settings: Settings, workers: int = 1) -> tuple[Settings, list[str]]:
     """Create what is missing. Return the settings with a secret, and a message for each thing created.
 
-    Raises `SettingsError`. An unreachable server is no error: requests get 503 until it responds.
+    Raises `SettingsError`. An unreachable server is no error: requests get 503 until it responds. That of
+    `DATABASE_URL` is logged.
     """
     check_workers(settings, workers)
     with_secret = ensure_secret(settings)
@@ -73,6 +77,7 @@ async def _prepare_database(database: ShopDatabase) -> list[str]:
     except StoreUnavailable as error:
         if database.file is not None:
             raise SettingsError(f"DATABASE_URL: {error}") from None
+        logger.warning("%s Until it can be used, requests that need accounts or products are 503.", error)
     finally:
         await database.close()
     return [f"Created the database {display_path(new_file)}."] if new_file else []

@@ -1,6 +1,7 @@
 """`cart serve`: run the application."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -41,8 +42,12 @@ def serve(
 
     Example: cart serve --backend redis --workers 4
     """
+    import logging
+    from logging.config import dictConfig
+
     from cartapp.backends import find_store_problem
     from cartapp.bootstrap import prepare
+    from cartapp.logs import logging_config
     from cartapp.server.run import AddressUnavailable, check_address, run
     from cartapp.settings import load, masked_url, store_override
 
@@ -59,17 +64,23 @@ def serve(
     except AddressUnavailable as error:
         output.print_notice(str(error))
         raise typer.Exit(1) from None
+    say: Callable[[str], None] = output.print_line
+    warn: Callable[[str], None] = output.print_notice
+    if settings.production:  # every line of a started server is a record of its log
+        dictConfig(logging_config(settings))
+        logger = logging.getLogger("cartapp.server")
+        say, warn = logger.info, logger.warning
     settings, created = prepare(settings, workers)
     for line in created:
-        output.print_line(line)
-    output.print_line(f"Session store: {settings.backend}, {masked_url(settings.store_url)}")
+        say(line)
+    say(f"Session store: {settings.backend}, {masked_url(settings.store_url)}")
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     where = f"Serving {root_path} of a proxy on {address}" if root_path else f"Open {address}"
-    output.print_line(f"{where}. Press Ctrl-C to stop.")
+    say(f"{where}. Press Ctrl-C to stop.")
     for notice in settings.notices:
-        output.print_notice(notice)
+        warn(notice)
     if (problem := find_store_problem(settings)) is not None:
-        output.print_notice(f"{problem} Until it can be used, requests that need a session are 503.")
+        warn(f"{problem} Until it can be used, requests that need a session are 503.")
     run(
         settings,
         overrides,

@@ -110,17 +110,40 @@ def connected(client: httpx.Client) -> Iterator[socket.socket]:
         yield connection
 
 
-def test_production_requires_a_secret_and_logs_json() -> None:
+def test_production_requires_a_secret() -> None:
     refused = run_cart("serve", "--port", str(free_port()), CART_ENV="production")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err.startswith("CART_SECRET_KEY: required with CART_ENV=production")
     assert list_folder() == []
-    with served(CART_ENV="production", CART_SECRET_KEY=SECRET) as (running, client):
-        client.get("/healthz")
-        _, err = stop(running)
-    entries = [json.loads(line) for line in err.splitlines()]
-    assert any("/healthz" in entry["message"] for entry in entries)
-    assert {"time", "level", "logger", "message"} <= set(entries[0])
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_line_of_production_is_json(folder: Path, workers: str) -> None:
+    """The first start, with notices of everything that it can complain about."""
+    store, database = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    settings = {
+        "CART_ENV": "production",
+        "CART_SECRET_KEY": SECRET,
+        "CART_LOG_LEVEL": "INFO",
+        "CART_SESSION_URL": f"redis://{store}",
+        "CART_SESSION_PORT": "tcp://10.0.0.1:6379",  # as Kubernetes sets it for a service
+        "DATABASE_URL": f"postgresql://shop@{database}/shop",
+    }
+    with running_shop(folder, settings, workers=int(workers)) as shop:
+        httpx.get(f"{shop.url}/healthz?100%s", trust_env=False)
+        wait_for(lambda: '"path":"/healthz"' in shop.server.output.replace(" ", ""))
+        shop.server.stop()
+        lines = (folder / "output.log").read_text().splitlines()  # of both streams
+    entries = [json.loads(line) for line in lines]
+    assert all({"time", "level", "logger", "pid", "message"} <= entry.keys() for entry in entries)
+    warnings = [entry["message"] for entry in entries if entry["level"] == "WARNING"]
+    for part in (
+        "CART_SESSION_PORT",
+        f"The redis store at {store} cannot be used: ",
+        f"database at {database}",
+    ):
+        assert [part in message for message in warnings].count(True) == 1, part
+    assert any(f"Open {shop.url}." in entry["message"] for entry in entries)
 
 
 @pytest.mark.parametrize(("trusted", "secure"), [("", False), ("10.0.0.0/8", False), ("127.0.0.1", True)])
