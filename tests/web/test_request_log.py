@@ -23,6 +23,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
         ({"X-Request-ID": "a" * 64}, "a" * 64),
         ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}, TRACE),
         ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "X-Request-ID": "mine"}, "mine"),
+        ({"traceparent": f"cc-{TRACE}-b7ad6b7169203331-01"}, TRACE),
     ],
 )
 async def test_a_given_id_is_kept(headers: dict[str, str], expected: str) -> None:
@@ -41,6 +42,10 @@ async def test_a_given_id_is_kept(headers: dict[str, str], expected: str) -> Non
         {"X-Request-ID": ""},
         {"X-Request-ID": 'a"b'},
         {"traceparent": f"00-{'0' * 32}-b7ad6b7169203331-01"},
+        {"traceparent": f"00-{TRACE}-{'0' * 16}-01"},
+        {"traceparent": f"ff-{TRACE}-b7ad6b7169203331-01"},
+        {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01-more"},
+        {"traceparent": f"00-{TRACE.upper()}-b7ad6b7169203331-01"},
         {"traceparent": TRACE},
     ],
 )

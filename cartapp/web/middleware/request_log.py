@@ -15,8 +15,8 @@ from starlette.types import Scope
 logger = logging.getLogger("cartapp.access")
 
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,64}")
-_TRACE: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_NO_TRACE: Final = b"0" * 32
+_TRACE: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""The version ff and IDs of zeros are invalid."""
 
 
 def read_ids(scope: Scope) -> tuple[str, str | None]:
@@ -25,7 +25,7 @@ def read_ids(scope: Scope) -> tuple[str, str | None]:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value):
             given = value.decode()
-        elif name == b"traceparent" and (found := _TRACE.fullmatch(value)) and found[1] != _NO_TRACE:
+        elif name == b"traceparent" and (found := _TRACE.fullmatch(value)):
             trace = found[1].decode()
     return given or trace or urandom(16).hex(), trace
 
