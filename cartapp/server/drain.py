@@ -16,6 +16,12 @@ from .backlog import close_listeners
 
 logger = logging.getLogger("cartapp.server")
 
+STOP_NOW = signal.SIGUSR1
+"""Stops a worker without a drain.
+
+Not SIGINT: Ctrl-C sends that to the workers too, and at the second one uvicorn aborts running requests.
+"""
+
 
 class Drain:
     """ASGI application that delays uvicorn's reaction to SIGTERM by `seconds`.
@@ -23,7 +29,7 @@ class Drain:
     During that time `/readyz` responds with 503, other requests are served, and each response carries
     `Connection: close`: a kept connection could otherwise be closed at the moment of its next request. At the
     end, connections in the backlog are served too. SIGTERM during the start is delayed as well. A second
-    SIGTERM, such as that of the parent process, is ignored; SIGINT stops at once.
+    SIGTERM, such as that of the parent process, is ignored; SIGINT and `STOP_NOW` stop at once.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -73,7 +79,12 @@ class Drain:
             logger.info("Draining for %g seconds: /readyz is 503, other requests are served", self._seconds)
             loop.call_soon_threadsafe(start, number)
 
+        def stop_now(_number: int, _frame: FrameType | None) -> None:
+            self._draining = True  # SIGTERM of the parent process follows
+            stop(signal.SIGTERM, None)
+
         signal.signal(signal.SIGTERM, begin)
+        signal.signal(STOP_NOW, stop_now)
         if isinstance(server, uvicorn.Server) and server._captured_signals == [signal.SIGTERM]:
             # It arrived during the start. Connections may wait on a socket that only this process listens on.
             server.should_exit = False

@@ -81,10 +81,10 @@ def run(
             timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             timeout_worker_healthcheck=_WORKER_TIMEOUT,
         )
-        _serve(config)
+        _serve(config, drains=settings.drain > 0)
 
 
-def _serve(config: uvicorn.Config) -> None:
+def _serve(config: uvicorn.Config, *, drains: bool) -> None:
     """Run a server, as `uvicorn.run` does, with another parent process of several workers."""
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
@@ -92,7 +92,7 @@ def _serve(config: uvicorn.Config) -> None:
             ChangeReload(config, target=server.run, sockets=[config.bind_socket()]).run()
             return
         if config.workers > 1:
-            Supervisor(config, sockets=[config.bind_socket()]).run()
+            Supervisor(config, [config.bind_socket()], drains=drains).run()
             return
         server.run()
     if not server.started:

@@ -1,20 +1,35 @@
 """The parent process of several workers."""
 
 import logging
+import os
 import signal
+from socket import socket
 
+from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
+
+from .drain import STOP_NOW
 
 logger = logging.getLogger("cartapp.server")
 
 _EXIT_SECONDS = 0.1
 """Time until the exit status of a worker is known after its pipe is closed."""
 
+_JOIN_SECONDS = 0.5
+"""Time between two looks at signals while workers stop, as in uvicorn's own loop."""
+
 
 class Supervisor(Multiprocess):
-    """uvicorn's parent process, which logs why a worker is replaced."""
+    """uvicorn's parent process, which logs why a worker is replaced.
+
+    `drains`: whether the workers serve on after SIGTERM. SIGINT stops them without that.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket], *, drains: bool) -> None:
+        super().__init__(config, sockets)
+        self._drains = drains
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that ended or hang. uvicorn calls this twice a second."""
@@ -44,6 +59,22 @@ class Supervisor(Multiprocess):
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
+
+    def handle_int(self) -> None:
+        """Stop without a drain. A worker that is still starting is ended by the signal."""
+        super().handle_int()
+        for worker in self.processes if self._drains else ():
+            if worker.pid is not None and worker.process.is_alive():
+                os.kill(worker.pid, STOP_NOW)
+
+    def join_all(self) -> None:
+        """Wait for the workers; SIGINT ends their drain."""
+        for worker in self.processes:
+            while worker.process.is_alive():
+                worker.process.join(_JOIN_SECONDS)
+                if signal.SIGINT in self.signal_queue:
+                    self.signal_queue.clear()
+                    self.handle_int()
 
 
 def _describe(exit_code: int | None) -> str:

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from cartapp.server.backlog import close_listeners
-from cartapp.server.drain import Drain
+from cartapp.server.drain import STOP_NOW, Drain
 from cartapp.server.limits import Limits
 from cartapp.server.protocol import LimitedProtocol
 from tests.conftest import ON_BOTH_LOOPS
@@ -116,10 +116,14 @@ def send_until_refused(port: int) -> Counter[str]:
 
 @pytest.fixture
 def sigterm_ignored() -> Iterator[None]:
-    """uvicorn raises the signal again at the end."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """uvicorn raises the signal again at the end; the drain also sets a handler of its own."""
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        STOP_NOW: signal.getsignal(STOP_NOW),
+    }
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @ON_BOTH_LOOPS

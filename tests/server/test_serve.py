@@ -77,6 +77,18 @@ def test_workers_share_the_sessions() -> None:
         stop(running)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("drains_already", [False, True])
+def test_sigint_stops_without_a_drain(workers: str, drains_already: bool) -> None:
+    """Sent to the parent process alone, unlike Ctrl-C. The drain is longer than the timeout of `stop`."""
+    with served("--workers", workers, "--drain", "300") as (running, client):
+        assert client.get("/healthz").status_code == 200
+        if drains_already:
+            running.send_signal(signal.SIGTERM)
+            wait_for(lambda: client.get("/readyz").status_code == 503)
+        stop(running, signal.SIGINT)
+
+
 def test_command_line_overrides_the_environment() -> None:
     with served("--backend", "memory", CART_SESSION_URL="redis://127.0.0.1:1") as (running, client):
         assert client.get("/visit-counter").status_code == 200
