@@ -25,6 +25,9 @@ Version = int | str | bytes
 Clock = Callable[[], int]
 """Milliseconds since 1970-01-01 UTC."""
 
+LATEST = 253_402_300_799_999
+"""The last millisecond of the year 9999, beyond which no `datetime` exists."""
+
 ID_LENGTH = 43
 KEY_LENGTH = 22
 
@@ -167,6 +170,12 @@ def summarize(record: Record) -> Summary:
     )
 
 
+def check_times(created: int, last_used: int, expires: int) -> None:
+    """Raise `UnreadableRecord` unless the times of a stored record are times from 1970 to 9999."""
+    if not (0 <= created <= LATEST and 0 <= last_used <= LATEST and 0 <= expires <= LATEST):
+        raise UnreadableRecord("its times are out of range")
+
+
 # The format for stores that hold one byte string. Fixed offsets let a server-side script compare the version
 # and rewrite the times; the checksum covers only what such a script does not change.
 _MUTABLE = struct.Struct(">2sQqq")  # format, version, last_used, expires
@@ -201,6 +210,7 @@ def unpack(key: str, packed: bytes) -> Record:
         user = None if length == _NO_USER else body[_FIXED.size : data_at].decode()
     except (struct.error, UnicodeDecodeError) as error:
         raise UnreadableRecord("it is not a complete record of this version") from error
+    check_times(created, last_used, expires)
     return Record(key, created, last_used, expires, body[data_at:], user, epoch, version)
 
 
@@ -228,5 +238,6 @@ def unpack_summary(key: str, head: bytes, length: int) -> Summary | None:
         user = None if user_length == _NO_USER else head[HEADER_BYTES:data_at].decode()
     except (struct.error, UnicodeDecodeError) as error:
         raise UnreadableRecord("it is not a complete record of this version") from error
+    check_times(created, last_used, expires)
     size = 0 if head[data_at : data_at + 1] in _TOMBSTONES else length - data_at
     return Summary(key, created, last_used, expires, size, user, version)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ..arguments import check_count, check_text
 from ..errors import SessionError, StoreUnavailable
-from ..record import Summary, is_key
+from ..record import LATEST, Summary, is_key
 from ..stores.base import Store
 from ..stores.overview import Extent, Overview, Partitioned
 from ..stores.queries import ALL, Estimable, Order, Query, Queryable, Totals
@@ -148,7 +148,8 @@ def _statistics(found: Totals) -> Statistics:
         found.guests,
         found.bytes_total,
         found.bytes_largest,
-        *(None if time is None else time_from(time) for time in times),
+        # A backend that adds up by itself includes unreadable records.
+        *(time_from(time) if time is not None and 0 <= time <= LATEST else None for time in times),
     )
 
 

@@ -136,12 +136,13 @@ async def test_b8_only_sessions_of_users_are_in_their_index(
 
 
 @pytest.mark.promise(10, backend="database-sqlite")
-@pytest.mark.parametrize("column", ["version", "created", "last_used", "expires", "epoch", "data"])
+@pytest.mark.parametrize("column", ["version", "created", "last_used", "expires", "epoch", "data", "user_id"])
 async def test_a_row_with_values_of_other_types_is_unreadable(
     store: SqlStore, stored: Record, path: Path, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    garbage = "x'ff'" if column == "user_id" else "'garbage'"
     with closing(sqlite3.connect(path)) as other, other:
-        other.execute(f"UPDATE cart_session SET {column} = 'garbage'")
+        other.execute(f"UPDATE cart_session SET {column} = {garbage}")
     with pytest.raises(UnreadableRecord):
         await store.load(stored.key)
     assert await store.create(stored) is None

@@ -17,7 +17,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from ...errors import StoreTimeout, StoreUnavailable, UnreadableRecord
-from ...record import Clock, Record, RecordOrSummary, Summary, Version, new_version, now
+from ...record import Clock, Record, RecordOrSummary, Summary, Version, check_times, new_version, now
 from ..per_loop import PerLoop
 from ..queries import Order, Query, Totals
 from . import queries
@@ -352,3 +352,4 @@ def _check(document: dict[str, Any], fields: Mapping[str, Any]) -> None:
     for name, kind in fields.items():
         if name not in document or not isinstance(document[name], kind):
             raise UnreadableRecord(f"its field {name!r} is missing or of a wrong type")
+    check_times(*(int(document[name]) for name in ("created", "last_used", "expires")))

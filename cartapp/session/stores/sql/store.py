@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ...errors import RecordTooLarge, StoreUnavailable, UnreadableRecord, UnsupportedValue
-from ...record import Clock, Record, RecordOrSummary, Summary, Version, now
+from ...record import Clock, Record, RecordOrSummary, Summary, Version, check_times, now
 from ..queries import ALL, Order, Query, Totals
 from ..single_flight import SingleFlight
 from ..urls import join_url, split_url
@@ -337,23 +337,39 @@ def _row(record: Record, version: int) -> dict[str, Any]:
 def _record(key: str, row: Iterable[Any]) -> Record:
     """Return the record. Checks the types, since SQLite's columns accept any."""
     *numbers, user_id, data = row
-    if not (all(isinstance(number, int) for number in numbers) and isinstance(data, bytes)):
+    _check_types(numbers, key, user_id)
+    if not isinstance(data, bytes):
         raise UnreadableRecord("its row holds values of other types")
     version, created, last_used, expires, epoch = numbers
+    check_times(created, last_used, expires)
     return Record(key, created, last_used, expires, data, _unescaped(user_id), epoch, version)
+
+
+def _check_types(numbers: Iterable[Any], key: Any, user_id: Any) -> None:
+    are_valid = all(isinstance(number, int) for number in numbers) and isinstance(key, str)
+    if not (are_valid and isinstance(user_id, str | None)):
+        raise UnreadableRecord("its row holds values of other types")
 
 
 def _summaries(rows: Rows, query: Query) -> list[Summary]:
     """Return the readable rows. A table of an older version may compare user IDs without case."""
-    return [found for row in rows if (found := _summary(row)) is not None and query.matches(found)]
+    summaries = []
+    for row in rows:
+        try:
+            found = _summary(row)
+        except UnreadableRecord as error:
+            logger.warning("Session %s is unreadable and not listed: %s", row[0], error)
+            continue
+        if query.matches(found):
+            summaries.append(found)
+    return summaries
 
 
-def _summary(row: Row[*tuple[Any, ...]]) -> Summary | None:
+def _summary(row: Row[*tuple[Any, ...]]) -> Summary:
     key, *numbers, user_id = row
-    if not all(isinstance(number, int) for number in numbers):
-        logger.warning("Session %s is unreadable and not listed: its row holds values of other types", key)
-        return None
+    _check_types(numbers, key, user_id)
     created, last_used, expires, size, version = numbers
+    check_times(created, last_used, expires)
     return Summary(key, created, last_used, expires, size, _unescaped(user_id), version)
 
 
