@@ -225,11 +225,12 @@ class Sessions:
     async def purge(self, *, progress: OnCount | None = None, rate: float | None = None) -> int:
         """Remove expired records; return their number, 0 if the backend removes them itself.
 
-        `progress` and `rate` are those of `clear`; the backend chooses the size of its batches.
+        `progress` and `rate` are those of `clear`. Without a rate the backend chooses its batches.
         """
         pace = Pace(progress, rate)
         if isinstance(self._store, BatchPurgeable):
-            async for number in self._store.purge_batches(self._clock()):
+            limit = None if rate is None else pace.batch
+            async for number in self._store.purge_batches(self._clock(), limit):
                 await pace.add(number)
         elif isinstance(self._store, Purgeable):
             await pace.add(await self._store.purge(self._clock()))

@@ -154,8 +154,11 @@ class BulkWritable(Protocol):
 class BatchPurgeable(Protocol):
     """A purgeable store that reports after each batch of a purge."""
 
-    def purge_batches(self, now: int) -> AsyncIterator[int]:
-        """Remove the records that are expired at `now`, without pauses; yield the number of each batch."""
+    def purge_batches(self, now: int, limit: int | None = None) -> AsyncIterator[int]:
+        """Remove the records that are expired at `now`, without pauses; yield the number of each batch.
+
+        A batch has at most `limit` records, by default as many as suit the backend.
+        """
         ...
 
 

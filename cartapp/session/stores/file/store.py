@@ -171,7 +171,7 @@ class FileStore:
     async def purge(self, now: int) -> int:
         """See `Purgeable.purge`. Also removes unreadable files and those of killed writers.
 
-        After each shard it sleeps for as long as the shard took, to leave the processor to others.
+        After each batch it sleeps for as long as the batch took, to leave the processor to others.
         Only files with an mtime in the past are opened. A file that a backup tool gave a later mtime stays
         until then; `load` treats its record as expired all the same.
         """
@@ -183,14 +183,14 @@ class FileStore:
             began = clock()
         return removed
 
-    async def purge_batches(self, now: int) -> AsyncIterator[int]:
-        """See `BatchPurgeable.purge_batches`; a batch is a shard."""
+    async def purge_batches(self, now: int, limit: int | None = None) -> AsyncIterator[int]:
+        """See `BatchPurgeable.purge_batches`."""
         for name in shard.NAMES:
             await self._run(self._remove_leftover, name)
-            removed = 0
-            for keys in _batches(await self._run(self._due, name, now)):
-                removed += await self._run(self._remove_expired, name, keys, now)
-            yield removed
+            due = await self._run(self._due, name, now)
+            yield 0  # so that a sweeper pauses after the search too
+            for keys in _batches(due, min(limit or _BATCH, _BATCH)):
+                yield await self._run(self._remove_expired, name, keys, now)
 
     async def count_expired(self, now: int) -> int:
         """See `Countable.count_expired`. Counts unreadable files, which a purge removes."""
@@ -461,5 +461,5 @@ def _is_still(stored: Record | None, seen: RecordOrSummary) -> bool:
     return stored is not None and (stored.version, stored.last_used) == (seen.version, seen.last_used)
 
 
-def _batches(keys: list[T]) -> Iterator[list[T]]:
-    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
+def _batches(keys: list[T], size: int = _BATCH) -> Iterator[list[T]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))

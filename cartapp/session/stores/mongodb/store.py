@@ -215,15 +215,20 @@ class MongoStore:
 
     async def purge(self, now: int) -> int:
         """See `Purgeable.purge`. Useful with an expiry index too, which removes records an hour late."""
+        return sum([number async for number in self.purge_batches(now)])
+
+    async def purge_batches(self, now: int, limit: int | None = None) -> AsyncIterator[int]:
+        """See `BatchPurgeable.purge_batches`."""
         expired = {"expires": {"$lte": DatetimeMS(now)}}
-        removed = 0
+        while found := await self._find_expired(expired, min(limit or _BATCH, _BATCH)):
+            these = {"_id": {"$in": [document["_id"] for document in found]}, **expired}
+            with self._translate_errors():
+                removed = await self._run(self._sessions.delete_many(these))
+            yield removed.deleted_count
+
+    async def _find_expired(self, expired: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
         with self._translate_errors():
-            while True:
-                found = await self._run(self._sessions.find(expired, {"_id": 1}, limit=_BATCH).to_list())
-                if not found:
-                    return removed
-                these = {"_id": {"$in": [document["_id"] for document in found]}, **expired}
-                removed += (await self._run(self._sessions.delete_many(these))).deleted_count
+            return await self._run(self._sessions.find(expired, {"_id": 1}, limit=limit).to_list())
 
     async def count_expired(self, now: int) -> int:
         """See `Countable.count_expired`."""

@@ -198,9 +198,9 @@ class SqlStore:
             began = clock()
         return removed
 
-    async def purge_batches(self, now: int) -> AsyncIterator[int]:
+    async def purge_batches(self, now: int, limit: int | None = None) -> AsyncIterator[int]:
         """See `BatchPurgeable.purge_batches`."""
-        async for number in self._purge(now, _LARGE_BATCH):
+        async for number in self._purge(now, limit or _LARGE_BATCH):
             yield number
 
     async def _purge(self, now: int, size: int) -> AsyncIterator[int]:
