@@ -13,11 +13,12 @@ import typer
 
 from cartapp.logs import escape_warnings
 
-from . import backends, catalogue, config, db, output, secret, serve, sessions, users
+from . import backends, catalogue, config, db, interrupts, output, secret, serve, sessions, users
 
 _GC_THRESHOLD = 20_000  # imports create many objects and little garbage
 
-_EXIT_STATUSES = (None, 0, 1, 2, 130)  # uvicorn exits with 3 when it cannot start
+_SIGNALLED = tuple(interrupts.FIRST_STATUS + number for number in interrupts.SIGNALS)
+_EXIT_STATUSES = (None, 0, 1, 2, 130, *_SIGNALLED)  # uvicorn exits with 3 when it cannot start
 
 app = typer.Typer(
     name="cart",
@@ -46,12 +47,15 @@ def _print_version(is_given: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback prints it
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Take the options of `cart` itself."""
+    if context.invoked_subcommand != "serve":  # uvicorn has handlers of its own
+        context.with_resource(interrupts.signals_as_interrupts())
 
 
 def main() -> None:

@@ -84,9 +84,31 @@ def confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         print_notice("Cannot ask for confirmation without a terminal. Add --yes.")
         raise typer.Exit(1)
-    if not typer.confirm(escape_line(question), err=True):
+    with _interruptible():
+        is_confirmed = typer.confirm(escape_line(question), err=True)
+    if not is_confirmed:
         print_notice("Nothing was changed.")
         raise typer.Exit(1)
+
+
+def ask_password() -> str:
+    """Ask for a new password twice, without showing it."""
+    with _interruptible():
+        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return password
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt after Ctrl-C at a prompt; click raises Abort, as at the end of input."""
+    try:
+        yield
+    except typer.Abort as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        typer.echo(err=True)
+        print_notice("Nothing was changed.")
+        raise KeyboardInterrupt from None
 
 
 class ProgressBar:

@@ -145,8 +145,7 @@ def _read_password(from_stdin: bool) -> str:
         if not sys.stdin.isatty():
             output.print_notice("Cannot ask for a password without a terminal. Add --password-stdin.")
             raise typer.Exit(1)
-        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-        return password
+        return output.ask_password()
     try:
         text = sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:

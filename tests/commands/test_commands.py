@@ -471,16 +471,39 @@ def test_pipe_output_is_not_wrapped() -> None:
     assert any("x" * 300 in line for line in run_cart("config", COLUMNS="40").out.splitlines())
 
 
-def test_interrupted_prompt_is_status_1() -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        (["secret", "--write"], "[y/N]"),
+        (["users", "remove", "ann@example.com"], "[y/N]"),
+        (["users", "passwd", "ann@example.com"], "Password: "),
+    ],
+)
+def test_an_interrupted_prompt_changes_nothing(
+    command: list[str], question: str, number: signal.Signals, status: int
+) -> None:
+    Path(".env.local").write_text(f"CART_SECRET_KEY={SECRET}\n")
+    with start_on_terminal(*command) as terminal:
+        terminal.wait_for(question)
+        terminal.process.send_signal(number)
+        terminal.press("\n")  # Python misses a signal that comes just before it waits for a line
+        code, shown = terminal.finish()
+        assert terminal.has_echo()
+    assert code == status
+    assert "Nothing was changed." in shown
+    assert "Traceback" not in shown
+    assert load().secret_key == SECRET
+
+
+def test_the_end_of_input_at_a_prompt_is_status_1() -> None:
     Path(".env.local").write_text(f"CART_SECRET_KEY={SECRET}\n")
     with start_on_terminal("secret", "--write") as terminal:
         terminal.wait_for("[y/N]")
-        terminal.process.send_signal(signal.SIGINT)
-        terminal.press("\n")  # Python misses a signal that comes just before it waits for a line
-        code, shown = terminal.finish()
-    assert code == 1
-    assert "Aborted" in shown
-    assert "Traceback" not in shown
+        terminal.press("\x04")
+        assert terminal.finish()[0] == 1
     assert load().secret_key == SECRET
 
 

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +36,10 @@ class Terminal:
         while self._read():
             pass
         return self.process.wait(), self._output.decode()
+
+    def has_echo(self) -> bool:
+        """Return whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
 
     def _read(self) -> bytes:
         """Read the next piece of output; return it, empty at the end."""
