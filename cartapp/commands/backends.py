@@ -108,8 +108,8 @@ def copy(
     from dataclasses import asdict
 
     from cartapp.backends import copy_backend
-    from cartapp.session import SessionError
     from cartapp.session.admin import CopyResult
+    from cartapp.settings import SettingsError
 
     result = CopyResult()
     source, target = _argument_or_stdin(source), _argument_or_stdin(target)
@@ -123,10 +123,12 @@ def copy(
     with output.progress("Copying") as bar:
         try:
             result = asyncio.run(copy_backend(source, target, report, rate=rate))
-        except (KeyboardInterrupt, SessionError) as error:
-            bar.close()
-            if result.seen or isinstance(error, KeyboardInterrupt):
+        except BaseException as error:
+            is_reported = result.seen or isinstance(error, KeyboardInterrupt)
+            if is_reported or not isinstance(error, SettingsError):  # which precedes any change
                 _record_copy(source, target, result, completed=False)
+            bar.close()
+            if is_reported:
                 output.print_notice(f"Stopped. So far: {_counts(result)}. Repeat the command to continue.")
             raise
     _record_copy(source, target, result)

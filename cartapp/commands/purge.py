@@ -13,6 +13,7 @@ from . import audit, output
 from .connections import find_user, with_sessions, with_users
 
 if TYPE_CHECKING:
+    from cartapp.accounts import User
     from cartapp.session import Sessions
     from cartapp.session.admin import Selection
 
@@ -87,11 +88,19 @@ def _select(handles: Sequence[str], idle: timedelta | None) -> tuple["Selection"
     from cartapp.settings import load
 
     if handles:
-        return ByHandle(handles), f" {' '.join(handles)}"
+        resolved = with_sessions(partial(_resolve, handles))  # the audit log records whole handles
+        return ByHandle(resolved), f" {' '.join(resolved)}"
     if idle is not None:
         step = timedelta(seconds=load().session_ttl / 10)
         return ByIdleness(idle, keep_alive_step=step), f" idle for {str(idle).removesuffix(', 0:00:00')}"
     return ByUser(None), ""
+
+
+async def _resolve(prefixes: Sequence[str], sessions: "Sessions") -> list[str]:
+    from cartapp.session.admin import resolve_handle
+
+    handles = [(await resolve_handle(sessions, prefix)).handle for prefix in prefixes]
+    return list(dict.fromkeys(handles))
 
 
 def _end(selection: "Selection", description: str, rate: int | None, *, dry_run: bool, yes: bool) -> None:
@@ -125,9 +134,7 @@ def _log_out(user: str, rate: int | None, *, dry_run: bool, yes: bool) -> None:
         return
     devices = "" if account is None else " and all remembered devices"
     output.confirm(f"End {_sessions(count or 0)}{devices} of user {user}?", yes=yes)
-    if account is not None:
-        with_users(lambda users: users.log_out(account.email))
-    ended = _run("Ending", f"user {user}", count, partial(_end_all, selection, rate))
+    ended = _run("Ending", f"user {user}", count, partial(_end_all, selection, rate), account)
     output.print_line(f"Ended {_sessions(ended)}{devices}.")
 
 
@@ -168,22 +175,47 @@ def _run(
     selected: str,
     total: int | None,
     operation: "Callable[[Sessions, output.ProgressBar], Awaitable[int]]",
+    account: "User | None" = None,
 ) -> int:
-    """Run an operation with a progress bar, and write it to the audit log, even if it is interrupted."""
-    from cartapp.session import SessionError
+    """Run an operation with a progress bar, after the log-out of an account, and write it to the audit log.
 
+    The audit line is written even if the operation fails or is interrupted.
+    """
+    from cartapp.settings import SettingsError
+
+    logged_out = None
     with output.progress(description) as bar:
         bar.total = total
         try:
+            if account is not None:
+                with_users(lambda users: users.log_out(account.email))
+                logged_out = True
             number = with_sessions(lambda sessions: operation(sessions, bar))
-        except (KeyboardInterrupt, SessionError) as error:
+        except BaseException as error:
+            if logged_out or not isinstance(error, SettingsError):  # which precedes any change
+                audit.record(
+                    "sessions purge",
+                    selected=selected,
+                    logged_out=logged_out,
+                    ended=bar.count,
+                    completed=False,
+                )
             bar.close()
-            if bar.count or isinstance(error, KeyboardInterrupt):
-                audit.record("sessions purge", selected=selected, ended=bar.count, completed=False)
-                output.print_notice(f"Stopped after {_sessions(bar.count)}. Repeat the command to continue.")
+            _report_stop(bar.count, account if logged_out else None, error)
             raise
-    audit.record("sessions purge", selected=selected, ended=number)
+    audit.record("sessions purge", selected=selected, logged_out=logged_out, ended=number)
     return number
+
+
+def _report_stop(ended: int, logged_out: "User | None", error: BaseException) -> None:
+    """Report what was done before an error."""
+    if logged_out is not None:
+        output.print_notice(
+            f"{logged_out.email} is logged out everywhere, on remembered devices too. "
+            "Records of the sessions may remain until they expire."
+        )
+    if ended or isinstance(error, KeyboardInterrupt):
+        output.print_notice(f"Stopped after {_sessions(ended)}. Repeat the command to continue.")
 
 
 def _sessions(number: int, adjective: str = "") -> str:

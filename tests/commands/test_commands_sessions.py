@@ -301,13 +301,16 @@ def test_purge_limits_its_rate(cart: CartCommand) -> None:
     assert monotonic() - began >= 0.6
 
 
-def test_interrupted_purge_reports_its_progress() -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_interrupted_purge_reports_its_progress(number: signal.Signals, status: int) -> None:
     store_sessions(make_session(f"{number:05}") for number in range(500))
     with start_cart("sessions", "purge", "--all", "--yes", "--limit-rate", "100") as running:
         wait_for(lambda: len(files_in(Path("data/sessions"))) < 480)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         out, err = running.communicate(timeout=DEADLINE)
-    assert (running.returncode, out) == (130, "")
+    assert (running.returncode, out) == (status, "")
     matched = re.fullmatch(r"Stopped after (\d+) sessions\. Repeat the command to continue\.\n", err)
     assert matched is not None
     left = len(files_in(Path("data/sessions")))
@@ -330,6 +333,13 @@ def test_purge_is_recorded_in_the_audit_log(cart: CartCommand) -> None:
     ]
     assert all(one["operator"] and one["host"] and one["time"] for one in entries)
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("three")
+def test_the_audit_log_has_the_whole_handles(cart: CartCommand) -> None:
+    cart("sessions", "purge", "first", "thi", "--yes")
+    (line,) = Path("data/audit.log").read_text().splitlines()
+    assert json.loads(line)["selected"] == f"{make_handle('first')} {make_handle('third')}"
 
 
 @pytest.mark.usefixtures("three")

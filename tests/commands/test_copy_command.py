@@ -1,5 +1,6 @@
 """`cart backends copy` between runs of the shop: sessions stay logged in, ended ones stay ended."""
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -91,15 +92,19 @@ async def test_copy_keeps_purged_sessions_ended(folder: Path) -> None:
                 assert response.json()["item_count"] == items
 
 
-def test_interrupted_copy_reports_its_progress(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_interrupted_copy_reports_its_progress(folder: Path, number: signal.Signals, status: int) -> None:
     store_sessions(make_session(f"{number:05}") for number in range(3000))
     target = folder / "target"
     command = ("backends", "copy", "file", f"file://{target}")
     with start_cart(*command) as running:
         wait_for(lambda: len(files_in(target)) > 100)
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, err = running.communicate(timeout=DEADLINE)
-    assert running.returncode == 130
+    assert running.returncode == status
+    assert json.loads(Path("data/audit.log").read_text())["completed"] is False
     counts = r"\d+ copied, 0 updated, 0 unchanged, 0 ended\."
     assert re.fullmatch(rf"Stopped. So far: {counts} Repeat the command to continue\.\n", err)
     completed = run_cart(*command, "--json")

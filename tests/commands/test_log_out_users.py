@@ -49,6 +49,22 @@ async def test_a_user_is_logged_out_everywhere(folder: Path, command: list[str],
     assert ALICE["email"] in (entry.get("email") or entry["selected"])
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "memory://", "cookie://"])
+async def test_a_user_is_logged_out_although_the_records_cannot_be_removed(folder: Path, url: str) -> None:
+    with running_shop(folder, {}, workers=1) as shop:
+        async with shop.client() as client:
+            assert (await client.post("/register", json=ALICE)).status_code == 201
+            failed = run_cart(*("sessions", "purge", "--yes", "--user", ALICE["email"]), CART_SESSION_URL=url)
+            assert (failed.code, failed.out) == (1, "")
+            done, problem = failed.err.splitlines()
+            assert done.startswith(f"{ALICE['email']} is logged out everywhere")
+            assert "store" in problem or "session" in problem
+            assert (await client.get("/dashboard")).status_code == 303
+    (line,) = Path("data/audit.log").read_text().splitlines()
+    entry = json.loads(line)
+    assert (entry["logged_out"], entry["ended"], entry["completed"]) == (True, 0, False)
+
+
 @pytest.mark.parametrize(
     "command", [["users", "logout"], ["sessions", "list", "--user"], ["sessions", "purge", "--yes", "--user"]]
 )
