@@ -167,6 +167,8 @@ def _count(selection: "Selection") -> int:
 async def _end_all(
     selection: "Selection", rate: int | None, sessions: "Sessions", bar: output.ProgressBar
 ) -> int:
+    if bar.total is None and sys.stderr.isatty():
+        bar.total = await selection.estimate(sessions)
     return await selection.end(sessions, bar, rate)
 
 

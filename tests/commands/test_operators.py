@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 from cartapp.session.record import Record
 from cartapp.session.stores import Store, open_store
 from tests.support.commands import CartCommand, make_session, store_sessions
+from tests.support.servers.memcached import MemcachedServer
 from tests.support.servers.redis import RedisServer
 from tests.support.stores import with_prefix
 from tests.support.terminal import run_on_terminal
@@ -106,6 +107,29 @@ def test_o3_progress_has_a_total_and_a_rate() -> None:
     assert code == 0
     assert "Ended 300 sessions." in shown
     assert re.search(r"300 of about 300, \d+/s", shown)
+
+
+def test_a_purge_without_a_question_has_a_total_too() -> None:
+    store_sessions(many(300))
+    code, shown = run_on_terminal("sessions", "purge", "--all", "--yes", "--limit-rate", "200")
+    assert (code, "Ended 300 sessions." in shown) == (0, True)
+    assert re.search(r"\d+ of about \d+, \d+/s", shown)
+
+
+def test_sql_counts_the_selected_sessions_for_the_total(folder: Path) -> None:
+    url = f"sqlite:///{folder}/sessions.db"
+    fill(url, many(300))
+    idle = ("--idle", "10h", "--yes", "--limit-rate", "200")
+    code, shown = run_on_terminal("sessions", "purge", *idle, CART_SESSION_URL=url)
+    assert code == 0
+    assert re.search(r"135 of about 135, \d+/s", shown)
+
+
+def test_a_scan_of_memcached_has_a_total(memcached_server: MemcachedServer) -> None:
+    memcached_server.execute(b"flush_all")
+    fill(memcached_server.url, many(300))
+    code, shown = run_on_terminal("sessions", "stats", CART_SESSION_URL=memcached_server.url)
+    assert (code, "of about 300" in shown) == (0, True)
 
 
 def test_o12_loading_a_large_catalogue_shows_its_progress() -> None:

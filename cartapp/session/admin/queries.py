@@ -63,6 +63,13 @@ async def estimate(sessions: Sessions) -> int | None:
         return None
 
 
+async def estimate_selected(sessions: Sessions, query: Query) -> int | None:
+    """Return about how many sessions are selected; None if that takes a scan."""
+    if isinstance(sessions.store, Queryable):
+        return await sessions.store.count(query)
+    return await estimate(sessions) if query == ALL else None
+
+
 async def top_sessions(
     sessions: Sessions,
     limit: int,

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ..stores.queries import Query
 from .listing import OnCount, Pace
-from .queries import count_sessions, resolve_handle
+from .queries import count_sessions, estimate_selected, resolve_handle
 from .sessions import Sessions
 
 
@@ -15,6 +15,9 @@ class Selection(Protocol):
 
     `progress` is called with the number so far; `rate` limits it, in sessions a second.
     """
+
+    async def estimate(self, sessions: Sessions) -> int | None:
+        """Return about how many sessions are selected; None if that takes a scan."""
 
     async def count(self, sessions: Sessions, progress: OnCount | None = None) -> int:
         """Return the number of selected sessions."""
@@ -28,7 +31,7 @@ class Selection(Protocol):
 class ByHandle:
     """Sessions named by handles or unique prefixes of handles.
 
-    Both methods may raise `HandleNotFound` and `AmbiguousHandle`.
+    The methods may raise `HandleNotFound` and `AmbiguousHandle`.
     """
 
     def __init__(self, prefixes: Sequence[str]) -> None:
@@ -36,6 +39,10 @@ class ByHandle:
             raise TypeError(f"ByHandle: prefixes: expected a list of strings, got {prefixes!r}.")
         self._prefixes = prefixes
         self._handles: list[str] | None = None
+
+    async def estimate(self, sessions: Sessions) -> int | None:
+        """See `Selection`."""
+        return await self.count(sessions)
 
     async def count(self, sessions: Sessions, progress: OnCount | None = None) -> int:
         """See `Selection`."""
@@ -63,6 +70,10 @@ class ByIdleness:
     def __init__(self, idle: timedelta, *, keep_alive_step: timedelta) -> None:
         self._idle, self._step = idle, keep_alive_step
 
+    async def estimate(self, sessions: Sessions) -> int | None:
+        """See `Selection`."""
+        return await estimate_selected(sessions, sessions.idle_query(self._idle, self._step))
+
     async def count(self, sessions: Sessions, progress: OnCount | None = None) -> int:
         """See `Selection`."""
         return await sessions.end_idle(self._idle, step=self._step, dry_run=True, progress=progress)
@@ -79,6 +90,10 @@ class ByUser:
 
     def __init__(self, user: str | None) -> None:
         self._user = user
+
+    async def estimate(self, sessions: Sessions) -> int | None:
+        """See `Selection`."""
+        return await estimate_selected(sessions, Query(self._user))
 
     async def count(self, sessions: Sessions, progress: OnCount | None = None) -> int:
         """See `Selection`."""

@@ -22,6 +22,7 @@ from ..urls import format_host
 _MAX_BATCH: Final = 50  # commands of one batch
 _DUMPED: Final = 1 << 20  # bytes of a dump that one read returns
 _LISTED: Final = b"key="  # begins each line of a dump but the last
+_COUNT: Final = b"STAT curr_items "
 _END: Final = b"\r\nEND\r\n"
 _WORDS: Final = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"END", b"VERSION"}
 _RETRY_AFTER: Final = 0.05  # seconds from a timeout to the next probe
@@ -33,7 +34,7 @@ _Connection = tuple[StreamReader, StreamWriter]
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The first word of a response; for VALUE also the item's bytes and CAS token."""
+    """The first word of a response; for VALUE also the item's bytes and CAS token, for STAT all lines."""
 
     word: bytes
     data: bytes = b""
@@ -103,6 +104,14 @@ class MemcachedServer:
         if last.strip() != b"END":
             raise StoreNotSupported(f"memcached at {self.name} does not list its keys: {_text(last)}.")
         return bytes(picked)
+
+    async def count_items(self) -> int:
+        """Return the number of items, those of others included. Raises `StoreUnavailable`."""
+        statistics = (await self.execute(b"stats\r\n")).data
+        counts = [line.split()[-1] for line in statistics.splitlines() if line.startswith(_COUNT)]
+        if not counts:
+            raise self._unavailable("it does not tell how many items it has")
+        return int(counts[0])
 
     async def close(self) -> None:
         """Close all connections; commands in flight fail."""
@@ -200,6 +209,10 @@ async def _read_response(reader: StreamReader) -> Response | ServerError:
         if not data.endswith(_END):
             raise ValueError(data[-len(_END) :])
         return Response(word, data[:size], token)
+    if word == b"STAT":  # a line for each figure
+        while not line.endswith(_END):
+            line += await reader.readuntil(b"\r\n")
+        return Response(word, line)
     if word == b"SERVER_ERROR":  # it has read the command's data, so the next line is the next response
         return ServerError(_text(line))
     if word in (b"ERROR", b"CLIENT_ERROR"):
