@@ -12,6 +12,9 @@ from cartapp.escapes import dump_json
 
 from . import output
 
+# Not blocking: a pipe that no process reads is an error instead of a hanging command.
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+
 
 def record(command: str, **details: object) -> None:
     """Append a line to `CART_AUDIT_LOG`: time, operator, host, command and details.
@@ -39,7 +42,7 @@ def record(command: str, **details: object) -> None:
 
 def _append(path: Path, line: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    file = os.open(path, _APPEND, 0o600)
     try:
         os.write(file, f"{line}\n".encode())
     finally:

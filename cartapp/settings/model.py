@@ -74,7 +74,7 @@ class Settings(BaseModel):
     catalog: Annotated[Access, kind.one_of(*get_args(Access))] = "open"
     registration: Annotated[Access, kind.one_of(*get_args(Access))] = "open"
     metrics: Annotated[bool, kind.BOOLEAN] = False
-    audit_log: Annotated[str, kind.PATH] = "data/audit.log"
+    audit_log: Annotated[str, kind.FILE] = "data/audit.log"
     drain: Annotated[int, kind.integer(0, 300)] = 0
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], kind.NETWORKS] = ()
     trusted_origins: Annotated[tuple[str, ...], kind.ORIGINS] = ()

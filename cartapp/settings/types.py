@@ -23,7 +23,7 @@ OTHER_COOKIES: Final = ("remember_me", "language", "theme", "proof_session", "pr
 """Names of all other cookies of the shop, each of which would replace a session's cookie of that name."""
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
-_FOLDER = re.compile(r"[^\x00-\x1f\x7f]+")
+_PATH = re.compile(r"[^\x00-\x1f\x7f]+")
 _MAPPED_PREFIX = 96  # bits before the IPv4 address in an IPv4-mapped IPv6 address
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -118,9 +118,9 @@ def _host(text: str) -> str:
     return _match(_HOST, text)
 
 
-def _folder(text: str) -> str:
+def _path(text: str) -> str:
     try:
-        Path(_match(_FOLDER, text)).expanduser()
+        Path(_match(_PATH, text)).expanduser()
     except RuntimeError:  # ~ and the name of an unknown user
         raise ValueError from None
     return text
@@ -172,7 +172,8 @@ AUTO_OR_BOOLEAN = validated("auto, true or false", _auto_or_boolean)
 SECONDS = validated("a number of seconds above 0 and at most 300", _seconds)
 PASSWORD = pattern("one line of UTF-8 text", r"[^\x00-\x1f\x7f\ud800-\udfff]+")
 HOST = validated("a host name or address without a port", _host)
-PATH = validated("a folder path", _folder)
+PATH = validated("a folder path", _path)
+FILE = validated("a file path", _path)
 COLLECTION = pattern(
     "a name of at most 100 characters, such as shop.sessions",
     r"(?=.{1,100}\Z)(?!system\.)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*",
