@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from . import output
+
 if TYPE_CHECKING:
     from cartapp.accounts import User, UserAdministration
     from cartapp.database.shop import ShopDatabase
@@ -92,6 +94,15 @@ def user_id(user: str | None) -> str | None:
         return user
     found = find_user(user)
     return user if found is None else found.id
+
+
+def check_user(user: str) -> None:
+    """Print a notice and exit with status 1 if this ID is neither of an account nor of a session."""
+    from cartapp.session.admin import Query, count_sessions
+
+    if find_user(user) is None and not with_sessions(lambda open_: count_sessions(open_, Query(user))):
+        output.print_notice(f"There is no user {user}, and no session of one.")
+        raise typer.Exit(1)
 
 
 def _check_text(user: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from cartapp.escapes import dump_json, escape_line
 
 from . import output, purge
-from .connections import user_id, with_sessions
+from .connections import check_user, user_id, with_sessions
 from .output import JsonOption
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def list_sessions(
 
     query = Query(user_id(user), used_before=_ago(idle), used_since=_ago(since))
     if limit == 0:
-        with_sessions(lambda sessions: _print_all(sessions, query, as_json=as_json))
+        number = with_sessions(lambda sessions: _print_all(sessions, query, as_json=as_json))
+        if user is not None and not number:
+            check_user(user)
         return
     with output.progress("Reading") as bar:
 
@@ -78,6 +80,8 @@ def list_sessions(
             return *await top_sessions(sessions, limit, sort, query=query, progress=bar), sessions.backend
 
         infos, total, backend = with_sessions(read)
+    if user is not None and not infos:
+        check_user(user)
     if as_json:
         output.print_json([session_as_json(info, backend) for info in infos])
     elif infos:
@@ -181,6 +185,8 @@ def watch(
     from .watch import watch as show
 
     selected = user_id(user)
+    if user is not None:
+        check_user(user)
     if metrics is not None and not metrics.startswith(("http://", "https://")):
         raise typer.BadParameter("--metrics: expected an http or https URL.")
     with suppress(KeyboardInterrupt):
@@ -191,18 +197,20 @@ def watch(
         )
 
 
-async def _print_all(sessions: "Sessions", query: "Query", *, as_json: bool) -> None:
-    """Print one session at a time, in bounded memory."""
+async def _print_all(sessions: "Sessions", query: "Query", *, as_json: bool) -> int:
+    """Print one session at a time, in bounded memory; return their number."""
     if not as_json:
         output.write("\t".join((*COLUMNS, "BACKEND")) + "\n")
-    backend = sessions.backend
+    backend, number = sessions.backend, 0
     async for info in sessions.find(query=query):
+        number += 1
         values = session_as_json(info, backend)
         if as_json:
             output.write(dump_json(values) + "\n")
         else:
             fields = ("-" if value is None else escape_line(str(value)) for value in values.values())
             output.write("\t".join(fields) + "\n")
+    return number
 
 
 async def _total(sessions: "Sessions") -> int | None:
@@ -216,8 +224,10 @@ async def _total(sessions: "Sessions") -> int | None:
 
 
 def _ago(time: timedelta | None) -> int | None:
-    """Return the time so long ago, in milliseconds since 1970."""
-    return None if time is None else round((datetime.now(UTC) - time).timestamp() * 1000)
+    """Return the time so long ago, in milliseconds since 1970; negative before."""
+    from cartapp.session import now
+
+    return None if time is None else now() - time // timedelta(milliseconds=1)
 
 
 def session_table(infos: "Sequence[SessionInfo]") -> "Table":

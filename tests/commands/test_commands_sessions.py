@@ -1,6 +1,7 @@
 """`cart sessions` on the file backend."""
 
 import json
+import os
 import re
 import signal
 from datetime import UTC, datetime
@@ -89,7 +90,6 @@ def test_list_json_has_the_fields_of_the_contract(cart: CartCommand) -> None:
         (["--sort", "user", "--limit", "2"], ["first", "third"]),
         (["--limit", "1"], ["third"]),
         (["--user", "ann"], ["third", "first"]),
-        (["--user", "unknown"], []),
         (["--idle", "2h"], ["first"]),
         (["--since", "2h"], ["third", "second"]),
         (["--since", "2h", "--idle", "30m", "--user", "ann"], []),
@@ -352,10 +352,48 @@ def test_an_unwritable_audit_log_does_not_hide_the_line(
     assert done.err.startswith("CART_AUDIT_LOG: cannot write data (Is a directory). The line was: {")
 
 
+@pytest.mark.usefixtures("three")
+def test_a_pipe_without_a_reader_as_audit_log_is_reported(
+    cart: CartCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo("pipe")
+    monkeypatch.setenv("CART_AUDIT_LOG", "pipe")
+    done = cart("sessions", "purge", "--all", "--yes")
+    assert (done.code, done.out) == (0, "Ended 3 sessions.\n")
+    assert done.err.startswith("CART_AUDIT_LOG: cannot write pipe (No such device or address).")
+
+
 def test_purge_of_an_unknown_user_fails(cart: CartCommand) -> None:
     store_sessions([make_session("first")])
     failed = cart("sessions", "purge", "--user", "0" * 32, "--yes")
     assert (failed.code, failed.out, failed.err.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    "command", [["list"], ["list", "--limit", "0"], ["list", "--json"], ["watch", "--count", "1"]]
+)
+def test_an_unknown_user_fails(command: list[str], cart: CartCommand) -> None:
+    failed = cart("sessions", *command, "--user", "x y")
+    assert (failed.code, failed.err) == (1, "There is no user x y, and no session of one.\n")
+    assert "handle" not in failed.out
+
+
+@pytest.mark.usefixtures("three")
+def test_a_user_without_selected_sessions_is_known(cart: CartCommand) -> None:
+    listed = cart("sessions", "list", "--user", "ann", "--idle", "9h")
+    assert (listed.code, listed.out, listed.err) == (0, "", "No sessions.\n")
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(["list", "--since"], 4), (["list", "--idle"], 0), (["purge", "--yes", "--idle"], 1)],
+)
+def test_a_duration_may_exceed_the_calendar(command: list[str], number: int, cart: CartCommand) -> None:
+    done = cart("sessions", *command, "999999w")
+    assert (done.code, len(done.out.splitlines())) == (0, number)
+    assert len(handles(cart)) == 3
 
 
 @pytest.mark.parametrize(
