@@ -22,7 +22,7 @@ _EXIT_STATUSES = (None, 0, 1, 2, 130, *_SIGNALLED)  # uvicorn exits with 3 when 
 
 app = typer.Typer(
     name="cart",
-    help="Run the shop, and manage its sessions, users, products and database.",
+    help="Run the shop, and manage its sessions, users, products and database.\n\nExample: cart serve",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

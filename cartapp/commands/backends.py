@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 _STORE = "Backend name or store URL; `-` reads it from standard input, which hides it from `ps`."
 
-app = typer.Typer(help="List, check, choose and copy session stores.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, check, choose and copy session stores.\n\nExample: cart backends check redis",
+    no_args_is_help=True,
+)
 
 
 def _complete(incomplete: str) -> list[str]:

@@ -8,7 +8,9 @@ import typer
 from . import audit, output
 from .connections import with_database
 
-app = typer.Typer(help="Manage the products of the shop.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage the products of the shop.\n\nExample: cart catalogue load products.csv", no_args_is_help=True
+)
 
 
 @app.callback()

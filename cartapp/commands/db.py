@@ -7,7 +7,9 @@ import typer
 from . import audit, output
 from .connections import with_database
 
-app = typer.Typer(help="Show and upgrade the database schema.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show and upgrade the database schema.\n\nExample: cart db upgrade", no_args_is_help=True
+)
 
 
 @app.command("upgrade")

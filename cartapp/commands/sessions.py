@@ -34,7 +34,9 @@ SortOption = Annotated[
 MASK = "***"
 COLUMNS = ("HANDLE", "USER", "CREATED", "LAST SEEN", "EXPIRES", "BYTES")
 
-app = typer.Typer(help="Show and end sessions.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show and end sessions.\n\nExample: cart sessions list --user ann@example.com", no_args_is_help=True
+)
 app.command("purge", context_settings=purge.HANDLES)(purge.purge)
 
 

@@ -18,7 +18,9 @@ StdinOption = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking.")
 ]
 
-app = typer.Typer(help="Manage the users of the shop.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage the users of the shop.\n\nExample: cart users logout ann@example.com", no_args_is_help=True
+)
 
 
 @app.command("add")
