@@ -31,17 +31,38 @@ def console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[str] = ()) -> "Table":
-    """Create a table. The columns `numbers` are right-aligned."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    shorten: str | None = None,
+) -> "Table":
+    """Create a table. The columns `numbers` are right-aligned.
+
+    With `shorten` each row takes one line, without space around the table; on a narrow terminal this column
+    is shortened first.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
+    is_short = shorten is not None
+
+    def cell(text: str) -> Text:
+        return Text(escape_line(text), no_wrap=is_short, overflow="ellipsis" if is_short else "fold")
+
+    border = box.SIMPLE_HEAD if sys.stdout.isatty() else None
+    table = Table(box=border, pad_edge=False, show_edge=not is_short)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        table.add_column(
+            cell(column),
+            justify="right" if column in numbers else "left",
+            overflow="fold",
+            no_wrap=is_short and column != shorten,
+        )
     for row in rows:
-        table.add_row(*(Text(escape_line(cell)) for cell in row))
+        table.add_row(*map(cell, row))
     return table
 
 

@@ -185,11 +185,12 @@ def watch(
     """
     from .watch import Watch
     from .watch import watch as show
+    from .watch_metrics import is_http_url
 
     selected = user_id(user)
     if user is not None:
         check_user(user)
-    if metrics is not None and not metrics.startswith(("http://", "https://")):
+    if metrics is not None and not is_http_url(metrics):
         raise typer.BadParameter("--metrics: expected an http or https URL.")
     with suppress(KeyboardInterrupt):
         with_sessions(
@@ -232,8 +233,8 @@ def _ago(time: timedelta | None) -> int | None:
     return None if time is None else now() - time // timedelta(milliseconds=1)
 
 
-def session_table(infos: "Sequence[SessionInfo]") -> "Table":
-    """Return the sessions as a table."""
+def session_table(infos: "Sequence[SessionInfo]", *, shorten: str | None = None) -> "Table":
+    """Return the sessions as a table. For `shorten` see `output.table`."""
     now = datetime.now(UTC)
     rows = [
         (
@@ -246,7 +247,7 @@ def session_table(infos: "Sequence[SessionInfo]") -> "Table":
         )
         for info in infos
     ]
-    return output.table(COLUMNS, rows, numbers=("BYTES",))
+    return output.table(COLUMNS, rows, numbers=("BYTES",), shorten=shorten)
 
 
 def _print_facts(facts: Sequence[tuple[str, str]]) -> None:

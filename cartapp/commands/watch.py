@@ -28,7 +28,6 @@ _SHARE: Final = 4  # a refresh waits this many times as long as its queries took
 class Frame:
     """What one refresh shows."""
 
-    time: datetime
     backend: str
     statistics: "Statistics"
     sessions: "list[SessionInfo]"
@@ -53,12 +52,34 @@ class Watch:
     row: int = 0
     """The selected row."""
     message: str = ""
+    """The result of the last key."""
+    problem: str = ""
+    """What the last refresh could not read."""
+    _has_responded: bool = field(default=False, init=False)
+    """Whether the store has responded to a refresh."""
     _before: tuple[float, int, int] | None = field(default=None, init=False)
     """Time of the last refresh, on the monotonic clock and in milliseconds since 1970, and its sessions."""
     _rates: "Any" = field(default=None, init=False)
 
-    async def refresh(self) -> Frame:
-        """Query the store."""
+    async def refresh(self) -> Frame | None:
+        """Query the store; return None during an outage, which `problem` describes.
+
+        Raises `StoreUnavailable` if the store has not responded before: it may be the wrong one.
+        """
+        from cartapp.session import StoreUnavailable
+
+        self.problem = ""
+        try:
+            frame = await self._query()
+        except StoreUnavailable as error:
+            if not self._has_responded:
+                raise
+            self.problem = str(error)
+            return None
+        self._has_responded = True
+        return frame
+
+    async def _query(self) -> Frame:
         from cartapp.session import now
         from cartapp.session.admin import Query, take_snapshot
 
@@ -69,9 +90,7 @@ class Watch:
         latency = (perf_counter() - started) * 1000
         query = Query(self.user, self.prefix)
         found = await take_snapshot(self.sessions, query, self.order, self.limit, created_since=since)
-        frame = Frame(
-            datetime.now(UTC), self.sessions.backend, found.statistics, found.first, latency=latency
-        )
+        frame = Frame(self.sessions.backend, found.statistics, found.first, latency=latency)
         number = found.statistics.sessions
         if self._before is not None:
             seconds = began - self._before[0]
@@ -82,15 +101,15 @@ class Watch:
         return frame
 
     async def _read_metrics(self) -> "Rates | None":
-        from .watch_metrics import MetricsReader
+        from .watch_metrics import MetricsReader, MetricsUnavailable
 
         if self.metrics is None:
             return None
         self._rates = self._rates or MetricsReader(self.metrics)
         try:
             rates: Rates = await asyncio.to_thread(self._rates.read)
-        except (OSError, ValueError) as error:
-            self.message = f"{self.metrics} cannot be read: {error}."
+        except MetricsUnavailable as error:
+            self.problem = f"{self.metrics} cannot be read: {error}."
             return None
         return rates
 
@@ -118,19 +137,23 @@ async def watch(state: Watch, count: int, *, as_json: bool) -> None:
     from .watch_view import View
 
     with View(state) as view:
-        await _show(state, view, count)
+        try:
+            await _show(state, view, count)
+        finally:
+            await view.finish()
 
 
 async def _show(state: Watch, view: "View", count: int) -> None:
     shown = 0
     while not view.closed:
         began = monotonic()
-        view.show(await state.refresh())
+        frame = await state.refresh()
+        view.show(frame)
         shown += 1
         if shown == count:
             return
         with suppress(TimeoutError):  # a key may change the view at once
-            async with asyncio.timeout(max(state.every, _SHARE * (monotonic() - began))):
+            async with asyncio.timeout(_pause(state, frame, began)):
                 await view.wait_for_change()
 
 
@@ -138,12 +161,24 @@ async def _print_lines(state: Watch, count: int) -> None:
     shown = 0
     while True:
         began = monotonic()
-        output.write(dump_json(_as_json(await state.refresh())) + "\n")
+        frame = await state.refresh()
+        values = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "backend": state.sessions.backend,
+            **({} if frame is None else _as_json(frame)),
+            **({"error": state.problem} if state.problem else {}),
+        }
+        output.write(dump_json(values) + "\n")
         sys.stdout.flush()
         shown += 1
         if shown == count:
             return
-        await asyncio.sleep(max(state.every, _SHARE * (monotonic() - began)))
+        await asyncio.sleep(_pause(state, frame, began))
+
+
+def _pause(state: Watch, frame: Frame | None, began: float) -> float:
+    """Return the seconds until the next refresh. An outage, which costs the store nothing, adds none."""
+    return state.every if frame is None else max(state.every, _SHARE * (monotonic() - began))
 
 
 def _as_json(frame: Frame) -> dict[str, Any]:
@@ -151,8 +186,6 @@ def _as_json(frame: Frame) -> dict[str, Any]:
 
     figures = asdict(frame.statistics) | {"bytes_mean": frame.statistics.bytes_mean}
     return {
-        "time": frame.time.isoformat(timespec="milliseconds"),
-        "backend": frame.backend,
         **{
             name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
             for name, value in figures.items()

@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from http.client import HTTPException
 from math import isinf
 from time import monotonic
 from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 _TIMEOUT: Final = 2.0  # seconds
@@ -24,18 +27,37 @@ class Rates:
     """The bound of the highest histogram bucket with a new call; a call may be slower than the last bound."""
 
 
+class MetricsUnavailable(Exception):
+    """The metrics cannot be read; the message is the reason."""
+
+
+def is_http_url(url: str) -> bool:
+    """Return whether the text is an http or https URL that can be requested, without a user name."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    is_clean = url.isascii() and url.isprintable() and not {" ", "@"} & set(url.partition("?")[0])
+    return has_host and is_clean and parts.scheme in ("http", "https")
+
+
 class MetricsReader:
     """Reads one URL repeatedly. Raises `ValueError` for a URL other than http(s)."""
 
     def __init__(self, url: str) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not is_http_url(url):
             raise ValueError("expected an http or https URL")
         self._request = Request(url, headers={"Accept": "text/plain"})  # noqa: S310 - checked above
         self._before: tuple[float, dict[str, float], dict[float, float]] | None = None
 
     def read(self) -> Rates:
-        """Return the rates since the last call. Raises `OSError` and `ValueError`."""
-        sums, buckets, now = *_parse(self._fetch()), monotonic()
+        """Return the rates since the last call. Raises `MetricsUnavailable`."""
+        try:
+            sums, buckets = _parse(self._fetch())
+        except (OSError, HTTPException, ValueError, LookupError) as error:
+            raise MetricsUnavailable(_reason(error)) from error
+        now = monotonic()
         before, self._before = self._before, (now, sums, buckets)
         if before is None:
             return Rates()
@@ -52,6 +74,20 @@ class MetricsReader:
     def _fetch(self) -> str:
         with urlopen(self._request, timeout=_TIMEOUT) as response:  # noqa: S310 - http(s), see above
             return str(response.read(_LARGEST), "utf-8")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"the response has status {error.code}"
+    if isinstance(error, URLError) and isinstance(error.reason, OSError):
+        return _reason(error.reason)
+    if isinstance(error, TimeoutError):
+        return f"no response within {_TIMEOUT:g} seconds"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    if isinstance(error, HTTPException):
+        return "the response is incomplete or not HTTP"
+    return "the response is not in the text format of Prometheus"
 
 
 def _parse(text: str) -> tuple[dict[str, float], dict[float, float]]:

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from cartapp.escapes import escape_line
 from cartapp.session import SessionError
 
 from . import output
+from .watch_screen import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,22 +60,32 @@ class View:
         """Restore the terminal."""
         self._stack.close()
 
+    async def finish(self) -> None:
+        """Wait for the ends of sessions that keys began, so that each has its line in the audit log."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def wait_for_change(self) -> None:
         """Wait until a key changed what the view must query."""
         await self._changed.wait()
         self._changed.clear()
 
-    def show(self, frame: "Frame") -> None:
-        """Show a frame."""
-        self._frame = frame
-        self._state.row = max(0, min(self._state.row, len(frame.sessions) - 1))
+    def show(self, frame: "Frame | None") -> None:
+        """Show a frame, during an outage the one before."""
+        if frame is not None:
+            self._frame = frame
+            self._state.row = max(0, min(self._state.row, len(frame.sessions) - 1))
         self._draw()
 
     def _draw(self) -> None:
         if self._frame is not None:
-            self._live.update(Group(*self._lines(self._frame)), refresh=True)
+            header, footer = list(self._header(self._frame)), self._footer()
+            row = self._state.row if sys.stdin.isatty() else None
+            self._live.update(
+                fit(self._live.console, header, self._frame.sessions, row, footer), refresh=True
+            )
 
-    def _lines(self, frame: "Frame") -> "Iterator[Any]":
+    def _header(self, frame: "Frame") -> "Iterator[Text]":
         state = self._state
         selected = " ".join(filter(None, (state.user and f"user {state.user}", state.prefix)))
         yield Text(
@@ -84,29 +94,21 @@ class View:
         yield Text(_speeds(frame), style="dim")
         if frame.rates is not None:
             yield Text(_server(frame), style="dim")
-        yield self._table(frame)
-        yield Text(self._footer(), style="dim")
 
-    def _table(self, frame: "Frame") -> Any:
-        from .sessions import session_table
-
-        table = session_table(frame.sessions)
-        if sys.stdin.isatty() and frame.sessions:
-            table.rows[self._state.row].style = "reverse"
-        return table
-
-    def _footer(self) -> str:
+    def _footer(self) -> Text:
         if self._input is not None:
-            return f"User or beginning of a handle, then Enter: {escape_line(self._input)}"
+            return Text(f"User or beginning of a handle, then Enter: {escape_line(self._input)}")
         if self._to_end is not None:
-            return f"End {self._to_end}? y/n"
+            return Text(f"End {self._to_end}? y/n")
+        notices = [escape_line(text) for text in (self._state.problem, self._state.message) if text]
         keys = HELP if sys.stdin.isatty() else "Ctrl-C quits"
-        return f"sorted by {self._state.order}   {keys}   {escape_line(self._state.message)}"
+        return Text("\n".join((*notices, f"sorted by {self._state.order}   {keys}")))
 
     # -- keys ---------------------------------------------------------------------------------------------
 
     def _read_keys(self) -> None:
         text = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
+        self._state.message = ""
         for key in _KEYS.findall(text):
             self._press(_ARROWS.get(key, key))
         self._draw()

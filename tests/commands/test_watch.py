@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
 from threading import Thread
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from cartapp.commands.watch_metrics import MetricsReader
 from tests.support.commands import CartCommand, make_handle, make_session, start_cart, store_sessions
 from tests.support.polling import DEADLINE
+from tests.support.servers.process import free_port
 from tests.support.shop_server import running_shop
 from tests.support.stores import file_of
 from tests.support.terminal import Terminal, start_on_terminal
@@ -106,9 +108,70 @@ def serve_texts(texts: list[str]) -> Iterator[str]:
             thread.join()
 
 
-def test_only_http_metrics(cart: CartCommand) -> None:
-    wrong = cart("sessions", "watch", "--metrics", "file:///etc/passwd")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "http://",
+        "http://localhost/metrics x",
+        "http://localhost:x/",
+        "http://a:b@localhost/",
+    ],
+)
+def test_only_http_metrics(cart: CartCommand, url: str) -> None:
+    wrong = cart("sessions", "watch", "--metrics", url, "--count", "1")
     assert (wrong.code, wrong.out) == (2, "")
+
+
+NOT_HTTP = "the response is incomplete or not HTTP"
+NOT_METRICS = "the response is not in the text format of Prometheus"
+BUCKET = b"cart_session_store_operation_duration_seconds_bucket 1\n"
+FAULTS = {
+    "another status": (b"HTTP/1.1 404 Not Found\r\n\r\n", "the response has status 404"),
+    "a page": (b"HTTP/1.1 200 OK\r\n\r\n<!DOCTYPE html>\n", NOT_METRICS),
+    "a truncated chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nshort", NOT_HTTP),
+    "another protocol": (b"-ERR unknown command\r\n", NOT_HTTP),
+    "a bucket without a bound": (b"HTTP/1.1 200 OK\r\n\r\n" + BUCKET, NOT_METRICS),
+    "no response": (b"", "remote end closed connection without response"),
+}
+
+
+@pytest.mark.parametrize(("response", "reason"), FAULTS.values(), ids=FAULTS)
+def test_unreadable_metrics_are_reported_in_each_line(
+    cart: CartCommand, response: bytes, reason: str
+) -> None:
+    with serve_bytes(response) as url:
+        watched = cart("sessions", "watch", "--count", "2", "--every", "0.1", "--metrics", url)
+    assert (watched.code, watched.err) == (0, "")
+    for line in watched.out.splitlines():
+        frame = json.loads(line)
+        assert frame["error"] == f"{url} cannot be read: {reason}."
+        assert frame["sessions"] == 3
+
+
+def test_refused_metrics_are_reported_on_a_terminal() -> None:
+    with watching("--metrics", f"http://127.0.0.1:{free_port()}/metrics") as terminal:
+        terminal.wait_for("connection refused", "3 sessions on file")
+
+
+@contextmanager
+def serve_bytes(response: bytes) -> Iterator[str]:
+    """Give each request this response, and close the connection."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(response)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/metrics"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager
