@@ -141,7 +141,7 @@ async def test_a_bug_in_a_store_is_raised_by_stop(clock: ManualClock) -> None:
         async def purge(self, now: int) -> int:
             raise LookupError("a mistake")
 
-    sweeper = Sweeper(Wrong(), every=0, clock=clock)
+    sweeper = Sweeper(Wrong(), every=SHORTLY, clock=clock)
     sweeper.start()
     await asyncio.wait(
         [task for task in asyncio.all_tasks() if task.get_name() == "sweeper of sessions"], timeout=DEADLINE
