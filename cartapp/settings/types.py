@@ -20,7 +20,7 @@ TEN_YEARS: Final = 315_360_000
 """Seconds. An upper limit for lifetimes that no date overflows with."""
 
 OTHER_COOKIES: Final = ("remember_me", "language", "theme", "proof_session", "proof_plain")
-"""Names of all other cookies of the shop, each of which would replace a session's cookie of that name."""
+"""Names of the other cookies of the shop. A session cookie of the same name would be overwritten."""
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _PATH = re.compile(r"[^\x00-\x1f\x7f]+")

@@ -98,11 +98,18 @@ def serve_texts(texts: list[str]) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Keep the output of the tests clean."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serve(HTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
+
+
+@contextmanager
+def serve(server: TCPServer) -> Iterator[str]:
+    """Run a server in a thread; yield the URL of its metrics."""
+    with server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/metrics"
+            yield f"http://127.0.0.1:{server.server_address[1]}/metrics"
         finally:
             server.shutdown()
             thread.join()
@@ -164,14 +171,8 @@ def serve_bytes(response: bytes) -> Iterator[str]:
                 pass
             self.wfile.write(response)
 
-    with TCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/metrics"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serve(TCPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
 
 
 @contextmanager
